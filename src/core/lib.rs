@@ -1,1 +1,11 @@
-//! To be written.
+//! Every decision of Bellhop, and nothing else.
+//!
+//! This crate knows no socket, no clock, no randomness of the system, no async runtime and no Kubernetes type. Time, chance and
+//! order are inputs. What it decides can therefore be tested by calling a function, and a failover replays from a seed.
+//!
+//! Methods come in three kinds, told apart by name: `handle_*(now, …)` takes one event in, `poll_*` hands work out, and bare nouns look.
+
+pub mod link;
+pub mod mac;
+pub mod name;
+pub mod time;
