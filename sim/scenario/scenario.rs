@@ -1,0 +1,192 @@
+//! A scenario, parsed and checked: topology, cluster, timeline, expectations.
+//!
+//! Values of these types have been checked against each other by `load`: every machine, NIC, switch and step that is named
+//! exists, every manifest is readable, times do not decrease. Worlds build what [`Topology`] and [`Cluster`] say.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bellhop_core::mac::MacAddr;
+use ipnet::{IpNet, Ipv4Net};
+use serde::Deserialize;
+
+use crate::action::{Action, Target};
+use crate::expectation::Expectation;
+
+/// One situation, from one file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// The file it came from; manifests are relative to its folder.
+    pub path: PathBuf,
+    /// Its name, which is the file's name without `.yaml`.
+    pub name: String,
+    /// One sentence: what happens.
+    pub about: String,
+    /// One sentence: why that matters.
+    pub why: Option<String>,
+    /// The seed of all chance.
+    pub seed: u64,
+    /// When it ends.
+    pub stop: Duration,
+    /// Machines and cables.
+    pub topology: Topology,
+    /// Kubernetes.
+    pub cluster: Cluster,
+    /// What happens, in order of time.
+    pub timeline: Vec<Step>,
+    /// What must be seen.
+    pub expect: Vec<Expectation>,
+}
+
+/// A step of the timeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// When.
+    pub at: Duration,
+    /// Its id, where others refer to it.
+    pub id: Option<String>,
+    /// What is done: one thing, or one `kubectl apply` for each manifest of `apply: all`.
+    pub actions: Vec<Action<Target>>,
+}
+
+/// Machines and cables.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Topology {
+    /// Ethernet segments by name.
+    pub segments: BTreeMap<String, Segment>,
+    /// Switches by name.
+    pub switches: BTreeMap<String, Switch>,
+    /// Nodes of the cluster by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// Machines outside the cluster by name.
+    pub clients: BTreeMap<String, Client>,
+}
+
+/// An Ethernet segment: one broadcast domain.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segment {
+    /// Its IPv4 prefix.
+    pub ipv4: Ipv4Net,
+    /// One-way delay of a cable of it, drawn for each frame; `50us` or `50us..200us`.
+    #[serde(default)]
+    pub latency: Latency,
+}
+
+/// A range of delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// Shortest.
+    pub min: Duration,
+    /// Longest.
+    pub max: Duration,
+}
+
+impl Default for Latency {
+    /// A quiet gigabit LAN: tens of microseconds from NIC to NIC (design §6, `scenario-sample.yaml`).
+    fn default() -> Self {
+        Self { min: Duration::from_micros(50), max: Duration::from_micros(200) }
+    }
+}
+
+/// A learning switch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Switch {
+    /// The segment it makes.
+    pub segment: String,
+    /// How long it remembers a MAC that it does not hear (IEEE 802.1Q's default is 300 s).
+    pub mac_ageing: Duration,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// `control-plane`, or nothing for a worker.
+    pub roles: Vec<String>,
+    /// Its NICs by name; the first in order of name carries the node's InternalIP.
+    pub nics: BTreeMap<String, Nic>,
+}
+
+/// A NIC of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nic {
+    /// The switch its cable goes to; `None`: up, on a segment of its own where nobody else is.
+    pub switch: Option<String>,
+    /// Address and prefix length.
+    pub ip: IpNet,
+    /// Hardware address; `None`: the world chooses and reports it.
+    pub mac: Option<MacAddr>,
+}
+
+/// A machine outside the cluster, with one NIC, `eth0`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Client {
+    /// The switch its cable goes to.
+    pub switch: String,
+    /// Address and prefix length.
+    pub ip: IpNet,
+    /// Hardware address; `None`: the world chooses and reports it.
+    pub mac: Option<MacAddr>,
+    /// How its neighbor table behaves.
+    pub stack: Stack,
+}
+
+/// How a client's neighbor table behaves (design §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stack {
+    /// As Linux does.
+    #[default]
+    Linux,
+}
+
+/// Kubernetes, around Bellhop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// What the kube-proxy ConfigMap says when the scenario starts.
+    pub kube_proxy: KubeProxy,
+    /// The nodes on which a replica of Bellhop runs from the start.
+    pub bellhop: Vec<String>,
+    /// The scenario's manifests, in the order in which `apply: all` applies them; relative to the scenario's folder.
+    pub manifests: Vec<PathBuf>,
+    /// For a Deployment of this name, the nodes of its pods in turn; without an entry the scheduler spreads them.
+    pub place: BTreeMap<String, Vec<String>>,
+    /// How long the node controller waits for a heartbeat before it calls a node NotReady.
+    pub node_monitor_grace_period: Duration,
+}
+
+/// kube-proxy's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KubeProxy {
+    /// `mode` of its `config.conf`.
+    #[serde(default)]
+    pub mode: ProxyMode,
+    /// `ipvs.strictARP` of its `config.conf`.
+    #[serde(default, rename = "strictARP")]
+    pub strict_arp: bool,
+}
+
+/// kube-proxy's modes that a world may know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyMode {
+    /// Addresses on a local device: ping is answered; without strictARP every node answers ARP for them.
+    #[default]
+    Ipvs,
+    /// No device: ping stays unanswered.
+    Iptables,
+}
+
+impl Scenario {
+    /// A manifest's place in the file system.
+    pub fn file(&self, manifest: &Path) -> PathBuf {
+        self.path.parent().unwrap_or_else(|| Path::new("")).join(manifest)
+    }
+
+    /// Whether a machine of this name exists.
+    pub fn has_machine(&self, name: &str) -> bool {
+        self.topology.nodes.contains_key(name) || self.topology.clients.contains_key(name)
+    }
+}
