@@ -4,8 +4,14 @@
 //! order are inputs. What it decides can therefore be tested by calling a function, and a failover replays from a seed.
 //!
 //! Methods come in three kinds, told apart by name: `handle_*(now, …)` takes one event in, `poll_*` hands work out, and bare nouns look.
+//! Start reading at [`replica::Replica`], which is all that the program drives.
 
+pub mod interface;
+pub mod lease;
 pub mod link;
 pub mod mac;
 pub mod name;
+pub mod object;
+pub mod pool;
+pub mod status;
 pub mod time;
