@@ -22,7 +22,7 @@ pub struct RunId(pub usize);
 /// One thing to do. `M` is how a machine is named.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<M = String> {
-    /// Types a command into a terminal. Real worlds run [`Command::text`] in a shell, the simulator interprets [`Command::what`].
+    /// Types a command into a terminal. Real worlds run [`Command::argv`], the simulator interprets [`Command::what`].
     Run {
         /// Echoed in [`crate::Seen::Output`].
         run: RunId,

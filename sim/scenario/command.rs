@@ -1,7 +1,7 @@
 //! Command lines of the tutorial, as values.
 //!
 //! A timeline's `run:` holds what an operator types. It is parsed when the file is loaded, so that a typing error is found with its line;
-//! real worlds still run the text, the simulator interprets the value. What is not understood here is refused, never guessed.
+//! real worlds still run its words, the simulator interprets the value. What is not understood here is refused, never guessed.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,11 +9,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+mod kubectl;
+mod parse;
+mod words;
+
+pub use parse::parse;
+
 /// A command line that is understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
     /// As it was typed.
     pub text: String,
+    /// Its words, quotes taken off. Real worlds execute these, without a shell, in [`crate::Scenario::folder`].
+    pub argv: Vec<String>,
     /// What it means.
     pub what: CommandLine,
 }
@@ -51,7 +59,7 @@ pub enum CommandLine {
 pub enum Kubectl {
     /// `kubectl apply -f FILE`
     Apply {
-        /// Relative to the scenario's folder (`Scenario::file`).
+        /// Relative to the scenario's folder: see [`crate::Scenario::file`].
         file: PathBuf,
     },
     /// `kubectl get RESOURCE [NAME] [-o wide] [-n NAMESPACE] [-A]`

@@ -19,6 +19,8 @@ pub struct Expectation {
     pub what: String,
     /// When.
     pub when: When,
+    /// The step that the window is anchored to, for messages.
+    pub after: Option<String>,
     /// What.
     pub subject: Subject,
 }
@@ -94,8 +96,12 @@ pub enum Subject {
     },
     /// A condition in an object's status.
     Condition {
-        /// The object's kind.
+        /// The object's apiVersion.
+        api_version: String,
+        /// Its kind.
         kind: String,
+        /// Its namespace; `None`: `default`, or not namespaced.
+        namespace: Option<String>,
         /// Its name.
         name: String,
         /// The condition's type.
@@ -111,6 +117,8 @@ pub enum Subject {
     Wire {
         /// Which frames.
         filter: WireFilter,
+        /// What each of them must be.
+        each: WireFilter,
         /// At least so many.
         at_least: Option<usize>,
         /// At most so many.
@@ -168,8 +176,8 @@ pub enum AnsweredBy {
 /// A partial object: what is named must match, what is not named may be anything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
-    /// `v1`; `None`: any.
-    pub api_version: Option<String>,
+    /// `v1`.
+    pub api_version: String,
     /// `Service`.
     pub kind: String,
     /// `metadata.namespace`; `None`: `default`, or not namespaced.

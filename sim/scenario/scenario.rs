@@ -17,8 +17,10 @@ use crate::expectation::Expectation;
 /// One situation, from one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// The file it came from; manifests are relative to its folder.
+    /// The file it came from.
     pub path: PathBuf,
+    /// Where commands are typed: the file's own folder, or the one below it that it names. Manifests are relative to it.
+    pub folder: PathBuf,
     /// Its name, which is the file's name without `.yaml`.
     pub name: String,
     /// One sentence: what happens.
@@ -182,7 +184,7 @@ pub enum ProxyMode {
 impl Scenario {
     /// A manifest's place in the file system.
     pub fn file(&self, manifest: &Path) -> PathBuf {
-        self.path.parent().unwrap_or_else(|| Path::new("")).join(manifest)
+        self.folder.join(manifest)
     }
 
     /// Whether a machine of this name exists.
