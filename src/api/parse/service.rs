@@ -1,0 +1,174 @@
+//! `Service` to the core's [`Service`]: whether it is ours, what it asks for and what stands on it.
+//!
+//! The contract is PorterLB's (reference/porterlb-compat.md §2) with the decisions of design §5: `spec.loadBalancerClass` decides where it is
+//! set, `spec.loadBalancerIP` goes before the annotation. Which pool then serves it is the core's business.
+
+use std::net::IpAddr;
+
+use bellhop_core::name::ServiceKey;
+use bellhop_core::object::{Family, Protocol, Request, Service, ServiceStatus, TrafficPolicy};
+use k8s_openapi::api::core::v1::{Service as ApiService, ServiceSpec, ServiceStatus as ApiServiceStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::keys;
+
+/// Reads a Service, whoever it belongs to.
+pub fn service(object: &ApiService) -> Service {
+    let meta = &object.metadata;
+    let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+    Service {
+        key: ServiceKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default()),
+        version: super::version(meta),
+        created: super::created(meta),
+        request: object.spec.as_ref().filter(|spec| is_ours(meta, spec)).map(|spec| request(meta, spec)),
+        status: status(meta, object.status.as_ref()),
+        has_foreign_finalizer: finalizers.iter().any(|finalizer| finalizer == keys::FOREIGN_SERVICE_FINALIZER),
+    }
+}
+
+fn is_ours(meta: &ObjectMeta, spec: &ServiceSpec) -> bool {
+    if meta.deletion_timestamp.is_some() || spec.type_.as_deref() != Some("LoadBalancer") {
+        return false;
+    }
+    match spec.load_balancer_class.as_deref() {
+        Some(class) => class == keys::LOAD_BALANCER_CLASS,
+        None => super::first_of(meta.annotations.as_ref(), &[keys::OPT_IN]).is_some_and(|value| keys::OPT_IN_VALUES.contains(&value)),
+    }
+}
+
+fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
+    let annotation = |keys: &[&str]| super::first_of(meta.annotations.as_ref(), keys);
+    let in_spec = spec.load_balancer_ip.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    Request {
+        address: in_spec.or_else(|| annotation(&keys::ADDRESS)).map(|text| text.parse().map_err(|_| text.to_owned())),
+        pool: annotation(&keys::POOL).map(Into::into),
+        protocol: annotation(&keys::PROTOCOL).map(|text| match text {
+            "layer2" => Protocol::Layer2,
+            other => Protocol::Other(other.to_owned()),
+        }),
+        policy: match spec.external_traffic_policy.as_deref() {
+            Some("Local") => TrafficPolicy::Local,
+            _ => TrafficPolicy::Cluster,
+        },
+        families: spec.ip_families.iter().flatten().filter_map(|family| self::family(family)).collect(),
+    }
+}
+
+fn family(text: &str) -> Option<Family> {
+    match text {
+        "IPv4" => Some(Family::V4),
+        "IPv6" => Some(Family::V6),
+        _ => None,
+    }
+}
+
+fn status(meta: &ObjectMeta, status: Option<&ApiServiceStatus>) -> ServiceStatus {
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let ingress = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
+    ServiceStatus {
+        ingress: ingress.iter().filter_map(|ingress| ingress.ip.as_deref()?.parse::<IpAddr>().ok()).collect(),
+        node: super::first_of(meta.annotations.as_ref(), &keys::LAYER2).map(Into::into),
+        pool: super::first_of(meta.labels.as_ref(), &keys::POOL).map(Into::into),
+        assigned: super::condition(conditions, keys::CONDITION_ASSIGNED),
+        announced: super::condition(conditions, keys::CONDITION_ANNOUNCED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parsed(annotations: Value, spec: Value) -> Service {
+        let object = json!({"metadata": {"namespace": "default", "name": "web", "annotations": annotations}, "spec": spec});
+        service(&serde_json::from_value(object).expect("a Service"))
+    }
+
+    fn request_of(annotations: Value, spec: Value) -> Request {
+        parsed(annotations, spec).request.expect("ours")
+    }
+
+    #[test]
+    fn the_tutorials_service_is_ours_and_names_its_pool() {
+        let request = request_of(
+            json!({
+                "lb.kubesphere.io/v1alpha1": "porter",
+                "protocol.porter.kubesphere.io/v1alpha1": "layer2",
+                "eip.porter.kubesphere.io/v1alpha2": "porter-layer2-eip",
+            }),
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}),
+        );
+        assert_eq!(request.pool, Some("porter-layer2-eip".into()));
+        assert_eq!((request.protocol, request.policy), (Some(Protocol::Layer2), TrafficPolicy::Local));
+    }
+
+    #[test]
+    fn openelbs_spelling_says_the_same() {
+        let of = |generation: &str| {
+            let annotations = json!({
+                "lb.kubesphere.io/v1alpha1": generation,
+                format!("protocol.{generation}.kubesphere.io/v1alpha1"): "bgp",
+                format!("eip.{generation}.kubesphere.io/v1alpha2"): "pool",
+                format!("eip.{generation}.kubesphere.io/v1alpha1"): "192.0.2.7",
+            });
+            request_of(annotations, json!({"type": "LoadBalancer"}))
+        };
+        assert_eq!(of("porter"), of("openelb"));
+        assert_eq!(of("porter").address, Some(Ok([192, 0, 2, 7].into())));
+    }
+
+    #[test]
+    fn whose_a_service_is_follows_its_class_then_its_annotation() {
+        let porter = json!({"lb.kubesphere.io/v1alpha1": "porter"});
+        let other = json!({"lb.kubesphere.io/v1alpha1": "metallb"});
+        let with_class = |class: &str| json!({"type": "LoadBalancer", "loadBalancerClass": class});
+        for (annotations, spec, ours) in [
+            (porter.clone(), json!({"type": "LoadBalancer"}), true),
+            (porter.clone(), json!({"type": "NodePort"}), false),
+            (porter.clone(), json!({}), false),
+            (other.clone(), json!({"type": "LoadBalancer"}), false),
+            (json!({}), json!({"type": "LoadBalancer"}), false),
+            (json!({}), with_class("bellhop.dev/layer2"), true),
+            (other, with_class("bellhop.dev/layer2"), true),
+            (porter, with_class("example.com/another"), false),
+        ] {
+            assert_eq!(parsed(annotations.clone(), spec.clone()).request.is_some(), ours, "{annotations} {spec}");
+        }
+    }
+
+    #[test]
+    fn the_spec_goes_before_the_annotation_and_what_is_no_address_is_kept_as_written() {
+        let annotations = json!({"lb.kubesphere.io/v1alpha1": "porter", "eip.porter.kubesphere.io/v1alpha1": "192.0.2.300"});
+        let address = |spec| request_of(annotations.clone(), spec).address;
+        assert_eq!(address(json!({"type": "LoadBalancer", "loadBalancerIP": "192.0.2.9"})), Some(Ok([192, 0, 2, 9].into())));
+        assert_eq!(address(json!({"type": "LoadBalancer", "loadBalancerIP": ""})), Some(Err("192.0.2.300".into())));
+    }
+
+    #[test]
+    fn what_stands_on_a_service_reads_back() {
+        let object = json!({
+            "metadata": {
+                "namespace": "default", "name": "web", "finalizers": ["finalizer.lb.kubesphere.io/v1alpha1"],
+                "labels": {"eip.porter.kubesphere.io/v1alpha2": "pool"}, "annotations": {"layer2.porter.kubesphere.io/v1alpha1": "worker"},
+            },
+            "status": {
+                "loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"hostname": "example.com"}]},
+                "conditions": [{"type": "bellhop.dev/Announced", "status": "True", "reason": "Announced", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            },
+        });
+        let service = service(&serde_json::from_value(object).expect("a Service"));
+        assert_eq!(service.status.ingress, [IpAddr::from([192, 0, 2, 7])]);
+        assert_eq!((service.status.node, service.status.pool), (Some("worker".into()), Some("pool".into())));
+        assert!(service.status.announced.is_some_and(|condition| condition.status) && service.has_foreign_finalizer);
+    }
+
+    #[test]
+    fn a_service_that_is_being_deleted_asks_for_nothing() {
+        let object = json!({
+            "metadata": {"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {"lb.kubesphere.io/v1alpha1": "porter"}},
+            "spec": {"type": "LoadBalancer"},
+        });
+        assert_eq!(service(&serde_json::from_value(object).expect("a Service")).request, None);
+    }
+}
