@@ -119,6 +119,22 @@ pub enum Target {
 }
 
 impl<M> Action<M> {
+    /// The machine that it is done to, where there is one.
+    pub fn target(&self) -> Option<&M> {
+        match self {
+            Self::Run { on, .. } => on.as_ref(),
+            Self::Ping { from, .. } | Self::Curl { from, .. } => Some(from),
+            Self::PowerOff(machine)
+            | Self::PowerOn(machine)
+            | Self::NicDown { machine, .. }
+            | Self::NicUp { machine, .. }
+            | Self::KillBellhop(machine)
+            | Self::StopBellhop(machine)
+            | Self::StartBellhop(machine) => Some(machine),
+            Self::Edit(_) | Self::ApiDown | Self::ApiUp => None,
+        }
+    }
+
     /// The same action with every machine named by `name`.
     pub fn resolve<N, E>(&self, mut name: impl FnMut(&M) -> Result<N, E>) -> Result<Action<N>, E> {
         Ok(match self {

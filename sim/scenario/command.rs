@@ -13,6 +13,7 @@ mod kubectl;
 mod parse;
 mod words;
 
+pub(crate) use parse::checked_url;
 pub use parse::parse;
 
 /// A command line that is understood.

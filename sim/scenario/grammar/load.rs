@@ -1,0 +1,84 @@
+//! Files in: sizes, YAML, the file that another one extends.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::check::{self, Ground};
+use super::file::{Base, File};
+use super::refusal::{self, Finding, Refusal, whole};
+use crate::scenario::Scenario;
+
+/// The grammar's version.
+const VERSION: u64 = 1;
+/// A scenario is read by people: the tutorial's is 4 KiB.
+const LONGEST_FILE: u64 = 256 * 1024;
+/// Lists in lists in maps: the deepest of the grammar is an object's field, about 20.
+const DEEPEST: usize = 48;
+
+/// Reads a scenario from a file.
+pub fn load(path: &Path) -> Result<Scenario, Refusal> {
+    parse(path, &read(path)?)
+}
+
+/// Reads a scenario from a text, as if it stood at `path`: what it extends and its manifests are looked for from there.
+pub fn parse(path: &Path, text: &str) -> Result<Scenario, Refusal> {
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(whole(path, format!("longer than {} KiB", LONGEST_FILE / 1024)));
+    }
+    let file: File = yaml(text).map_err(|finding| finding.within(path, text))?;
+    let ground = ground(path, &file).map_err(|error| match error {
+        BaseError::Here(finding) => finding.within(path, text),
+        BaseError::There(refusal) => *refusal,
+    })?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    if file.version.value != VERSION {
+        return Err(refusal::at(&file.version, format!("expected version {VERSION}")).within(path, text));
+    }
+    if file.name.value != stem {
+        return Err(refusal::at(&file.name, format!("expected the file's own name, `{stem}`")).within(path, text));
+    }
+    check::scenario(path, file, ground).map_err(|finding| finding.within(path, text))
+}
+
+/// Where the fault is: in this file or in the one it extends.
+enum BaseError {
+    Here(Finding),
+    There(Box<Refusal>),
+}
+
+/// What the file that this one extends lays down. Its own findings are reported there, so it is checked before it is built upon.
+fn ground(path: &Path, file: &File) -> Result<Ground, BaseError> {
+    let Some(extends) = &file.extends else { return Ok(Ground::default()) };
+    let base_path = path.parent().map_or_else(|| PathBuf::from(&extends.value), |folder| folder.join(&extends.value));
+    let text = read(&base_path).map_err(|refusal| BaseError::Here(refusal::at(extends, refusal.message)))?;
+    let there = |finding: Finding| BaseError::There(Box::new(finding.within(&base_path, &text)));
+    let base: Base = yaml(&text).map_err(there)?;
+    if base.version.value != VERSION {
+        return Err(there(refusal::at(&base.version, format!("expected version {VERSION}"))));
+    }
+    check::base(base).map_err(there)
+}
+
+/// The text of a file that is small enough.
+fn read(path: &Path) -> Result<String, Refusal> {
+    let cannot = |error: std::io::Error| whole(path, format!("cannot read {}: {error}", path.display()));
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut text = String::new();
+    file.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(cannot)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(whole(path, format!("longer than {} KiB", LONGEST_FILE / 1024)));
+    }
+    Ok(text)
+}
+
+/// One document, strictly.
+fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: DEEPEST, max_documents: 1, max_events: 100_000, max_aliases: 100, max_recorded_anchor_bytes: 1024 * 1024 },
+        with_snippet: false,
+        strict_booleans: true,
+    };
+    Ok(serde_saphyr::from_str_with_options(text, options)?)
+}
