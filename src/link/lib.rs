@@ -4,7 +4,7 @@
 //! to open and what to answer is the core's business. It is also the only crate with `unsafe`, for what AF_PACKET has no safe door to;
 //! all of it but one registration with tokio stands in `socket.rs`.
 //!
-//! Where pnet stands: the hot path drives its socket by hand (3.4 µs a reply against 11.8 µs through pnet's channel, design §7), and
+//! Where pnet stands: the hot path drives its socket by hand (its channel polls and copies for each frame), and
 //! links are read over netlink, since pnet's enumeration makes strings of interface names without checking them. Its datalink channel
 //! carries the probing client, [`probe`].
 #![allow(unsafe_code)] // The workspace denies it; this crate is where it may stand.

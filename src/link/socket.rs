@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::filter;
 
-/// Room for frames that wait for us, in bytes. The default of 212,992 is full after some 270 small frames, each of which is charged with
-/// 768; a whole LAN that asks at once after a power failure sends more. The kernel grants at most `net.core.rmem_max`.
+/// Room for frames that wait for us, in bytes: thousands of small frames, each of which is charged with its whole buffer. The kernel's
+/// default holds a few hundred; a LAN that asks all at once after a power failure sends more. It grants at most `net.core.rmem_max`.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 /// An AF_PACKET socket of type SOCK_RAW, nonblocking, with our filter locked onto it.
