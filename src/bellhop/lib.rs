@@ -1,4 +1,21 @@
 //! The program: it watches the API, leads by a Lease, writes statuses, opens links and announces.
+//!
+//! [`run`] is all of it, as one future over an [`env::Env`]. [`system`] makes that from the operating system; the simulator
+//! makes its own. [`watch`] is of use to the models of Kubernetes around us too.
 
+pub mod cli;
 pub mod env;
+mod event;
+pub mod http;
+mod lease;
+pub mod metrics;
+mod outage;
+mod run;
+pub mod system;
 pub mod watch;
+mod write;
+
+#[cfg(test)]
+mod testing;
+
+pub use run::{Config, run};

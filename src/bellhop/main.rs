@@ -1,3 +1,5 @@
-//! To be written.
+//! The `bellhop` binary: see [`bellhop::cli`].
 
-fn main() {}
+fn main() -> anyhow::Result<()> {
+    bellhop::cli::main()
+}

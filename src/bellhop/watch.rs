@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bellhop_core::object::Version;
 use bellhop_core::time::Instant;
 use futures::Stream;
 use kube::runtime::watcher;
@@ -135,6 +136,23 @@ where
         self.known.values()
     }
 
+    /// The object of this namespace (empty for cluster-scoped kinds) and name, as last known.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&K> {
+        self.known.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Takes in what the API answered to a write of our own, which may be ahead of the watch. True if it is news; no delta comes for it then.
+    /// An answer that comes after the object's end, or its successor's beginning, is none.
+    pub fn learn(&mut self, mut object: K) -> bool {
+        let Some(known) = self.known.get_mut(&key(&object)) else { return false };
+        if known.meta().uid != object.meta().uid || !is_older(known, &object) {
+            return false;
+        }
+        object.meta_mut().managed_fields = None;
+        *known = object;
+        true
+    }
+
     fn take_event(&mut self, event: watcher::Event<K>) {
         match event {
             watcher::Event::Init => {
@@ -159,10 +177,11 @@ where
     fn apply(&mut self, mut object: K) {
         // The bulkiest part of an object, and nobody here reads it.
         object.meta_mut().managed_fields = None;
-        let version = object.meta().resource_version.clone();
-        let before = self.known.insert(key(&object), object.clone());
-        let unchanged = version.is_some() && before.is_some_and(|before| before.meta().resource_version == version);
-        if !unchanged {
+        let key = key(&object);
+        // What is older came late: the answer to a write of our own overtook it.
+        let news = self.known.get(&key).is_none_or(|known| known.meta().uid != object.meta().uid || is_older(known, &object));
+        if news {
+            self.known.insert(key, object.clone());
             self.pending.push_back(Delta::Applied(object));
         }
     }
@@ -209,6 +228,13 @@ where
 fn key<K: Resource>(object: &K) -> Key {
     let meta = object.meta();
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// Whether `known` is an older state than `object`. What does not compare is taken as it comes, unless it is the same.
+fn is_older<K: Resource>(known: &K, object: &K) -> bool {
+    let version = |object: &K| Version(object.meta().resource_version.clone().unwrap_or_default());
+    let (known, object) = (version(known), version(object));
+    known.0.is_empty() || (known != object && !object.is_older_than(&known))
 }
 
 /// The innermost cause of a failure: what the outer errors of `kube` say is where it came through.
@@ -265,23 +291,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-
-    /// Tokio's clock, which the tests pause.
-    struct TestClock(tokio::time::Instant);
-
-    impl Clock for TestClock {
-        fn now(&self) -> Instant {
-            Instant::ZERO + self.0.elapsed()
-        }
-
-        fn wall(&self) -> jiff::Timestamp {
-            jiff::Timestamp::UNIX_EPOCH
-        }
-
-        fn sleep_until(&self, deadline: Instant) -> LocalFuture<'static> {
-            Box::pin(tokio::time::sleep_until(self.0 + deadline.since_zero()))
-        }
-    }
+    use crate::testing::PausedClock;
 
     /// One canned answer: a status and a body.
     type Answer = (u16, Value);
@@ -318,7 +328,7 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(response) }
         });
         let api = Api::all(Client::new(service, "default"));
-        (Watch::new(api, Rc::new(TestClock(tokio::time::Instant::now())), ChaCha8Rng::seed_from_u64(1)), asked)
+        (Watch::new(api, PausedClock::new(), ChaCha8Rng::seed_from_u64(1)), asked)
     }
 
     /// A delta in short: `+a`, `-a`, `restarted`, `synced`, `away: …`, `back`.
@@ -367,6 +377,20 @@ mod tests {
         assert_eq!(seen.iter().filter(|delta| delta.starts_with("away")).count(), 1, "{seen:?}");
         assert_eq!(seen[9..], ["+a", "back", "synced"]);
         assert!(seen[1].contains("canned 503"), "{seen:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_ahead_of_the_watch_is_not_undone_by_it() {
+        let (mut watch, _) = watch(vec![list("5", &[("a", "1")]), event("MODIFIED", "a", "6"), list("9", &[("a", "9")])]);
+        deltas(&mut watch, 3).await;
+        let answer = |name: &str, version: &str| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": name, "resourceVersion": version}})).expect("a Node")
+        };
+        assert!(watch.learn(answer("a", "8")));
+        assert!(!watch.learn(answer("a", "7")), "older");
+        assert!(!watch.learn(answer("gone", "8")), "not known");
+        let next = watch.next().await;
+        assert!(matches!(&next, Delta::Away { .. }), "the event of version 6 is old news, then the server fails: {next:?}");
     }
 
     #[test]
