@@ -12,5 +12,5 @@ mod load;
 mod refusal;
 mod values;
 
-pub use load::{load, parse};
+pub use load::{files, load, parse};
 pub use refusal::Refusal;

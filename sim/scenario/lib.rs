@@ -21,7 +21,7 @@ pub mod world;
 
 pub use action::{Action, Edit, ProbeId, RunId, Target};
 pub use command::{Command, CommandLine, Kubectl};
-pub use grammar::{Refusal, load, parse};
+pub use grammar::{Refusal, files, load, parse};
 pub use observation::{Observation, Seen};
 pub use outcome::Outcome;
 pub use player::{PlayError, looks, play};

@@ -82,3 +82,39 @@ fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
     };
     Ok(serde_saphyr::from_str_with_options(text, options)?)
 }
+
+/// The scenario files directly in a folder, in order of name. Folders below it hold what scenarios use.
+pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_under_scenarios_is_a_scenario() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        let files = files(&folder).unwrap();
+        assert!(files.len() >= 20, "{files:?}");
+        let refused: Vec<_> = files.iter().filter_map(|file| load(file).err()).map(|refusal| refusal.to_string()).collect();
+        assert!(refused.is_empty(), "{}", refused.join("\n\n"));
+    }
+
+    #[test]
+    fn every_scenario_opens_with_a_comment_and_says_why() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        for file in files(&folder).unwrap() {
+            assert!(read(&file).unwrap().starts_with("# "), "{}", file.display());
+            assert!(load(&file).is_ok_and(|scenario| scenario.why.is_some()), "{}", file.display());
+        }
+    }
+}
