@@ -6,12 +6,15 @@
 //! Methods come in three kinds, told apart by name: `handle_*(now, …)` takes one event in, `poll_*` hands work out, and bare nouns look.
 //! Start reading at [`replica::Replica`], which is all that the program drives.
 
+pub mod arp;
 pub mod interface;
 pub mod lease;
+pub mod ledger;
 pub mod link;
 pub mod mac;
 pub mod name;
 pub mod object;
+pub mod placement;
 pub mod pool;
 pub mod status;
 pub mod time;
