@@ -10,6 +10,8 @@ mod expect;
 mod file;
 mod load;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use load::{files, load, parse};

@@ -16,6 +16,8 @@ pub mod observation;
 pub mod outcome;
 pub mod player;
 pub mod scenario;
+#[cfg(test)]
+mod tests;
 mod transcript;
 pub mod world;
 

@@ -23,7 +23,7 @@ pub struct Observation {
 /// What can be seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    /// One echo request of a continuous ping, when it is answered or given up.
+    /// One echo request of a continuous ping, when it is answered or given up. What is neither when the scenario ends is not reported.
     Ping {
         /// Which probe sent it.
         probe: ProbeId,
@@ -38,7 +38,7 @@ pub enum Seen {
         /// When the answer came; `None`: never.
         answer: Option<Duration>,
     },
-    /// One request of a continuous curl, when it has ended.
+    /// One request of a continuous curl, when it has ended. What has not when the scenario ends is not reported.
     Curl {
         /// Which probe made it.
         probe: ProbeId,

@@ -4,7 +4,6 @@
 //! Bellhop's own Events as they are written. Plain text: whoever prints it may color it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,7 +11,7 @@ use serde_json::Value;
 use crate::action::{Action, ProbeId, RunId, Target};
 use crate::duration::{moment, words};
 use crate::judge::{failed, message, text};
-use crate::observation::{CurlFailure, HttpAnswer, Observation, Seen};
+use crate::observation::{Observation, Seen};
 
 /// Times are padded so that three digits of seconds still line up.
 const MARGIN: usize = 10;
@@ -24,18 +23,20 @@ pub(crate) struct Transcript {
     blocks: Vec<(Duration, Vec<String>)>,
     /// Where the block of each command that runs is.
     runs: BTreeMap<RunId, usize>,
-    /// What each continuous probe last said.
-    probes: BTreeMap<ProbeId, Probe>,
+    /// The requests of each continuous probe, which end out of order: a lost one is known to be lost later than the next is answered.
+    probes: BTreeMap<ProbeId, Vec<Request>>,
     /// The Events that were shown, by namespace and name, with their message.
     events: BTreeMap<(String, String), String>,
 }
 
-/// A continuous probe, as its terminal has it.
-struct Probe {
-    /// Whether the last request was answered; `None` before the first.
-    answered: Option<bool>,
-    /// When it last was (or when the probe began).
-    since: Duration,
+/// One request of a continuous probe, as its terminal has it.
+struct Request {
+    /// When it was made.
+    sent: Duration,
+    /// When it was answered; `None`: never.
+    answer: Option<Duration>,
+    /// Who asked whom, with the answer or what was there instead of one.
+    line: String,
 }
 
 impl Transcript {
@@ -83,8 +84,15 @@ impl Transcript {
                     lines.extend(text.lines().map(|line| line.trim_end().to_owned()));
                 }
             }
-            Seen::Ping { probe, from, to, sent, answer, .. } => self.ping(*probe, from, *to, *sent, *answer),
-            Seen::Curl { probe, from, url, started, result } => self.curl(*probe, from, url, *started, at, result),
+            Seen::Ping { probe, from, to, sent, answer, .. } => {
+                let line = if answer.is_some() { format!("{from}: {to} answers") } else { format!("{from}: no answer from {to}") };
+                self.probes.entry(*probe).or_default().push(Request { sent: *sent, answer: *answer, line });
+            }
+            Seen::Curl { probe, from, url, started, result } => {
+                let said = result.as_ref().map_or_else(failed, |answer| answer.body.trim().to_owned());
+                let answer = result.is_ok().then_some(at);
+                self.probes.entry(*probe).or_default().push(Request { sent: *started, answer, line: format!("{from}: {url}: {said}") });
+            }
             Seen::Object { kind, namespace, name, object: Some(object), .. } if kind == "Event" => {
                 self.event(at, namespace.as_deref().unwrap_or_default(), name, object);
             }
@@ -97,37 +105,27 @@ impl Transcript {
 
     /// All lines, in order of time.
     pub(crate) fn lines(mut self) -> Vec<String> {
+        for requests in std::mem::take(&mut self.probes).into_values() {
+            self.probe(requests);
+        }
         self.blocks.sort_by_key(|(at, _)| *at);
         self.blocks.into_iter().flat_map(|(_, lines)| lines).collect()
     }
 
-    /// A ping's terminal says when answers begin, stop and begin again.
-    fn ping(&mut self, probe: ProbeId, from: &str, to: IpAddr, sent: Duration, answer: Option<Duration>) {
-        let state = self.probes.entry(probe).or_insert(Probe { answered: None, since: sent });
-        let line = match (answer, state.answered) {
-            (Some(at), None) => Some((at, format!("{from}: {to} answers"))),
-            (Some(at), Some(false)) => Some((at, format!("{from}: {to} answers again after {}", words(at.saturating_sub(state.since))))),
-            (None, None | Some(true)) => Some((sent, format!("{from}: no answer from {to}"))),
-            (Some(_), Some(true)) | (None, Some(false)) => None,
-        };
-        state.since = answer.unwrap_or(state.since);
-        state.answered = Some(answer.is_some());
-        if let Some((at, line)) = line {
-            self.line(at, line);
-        }
-    }
-
-    /// So does a curl's.
-    fn curl(&mut self, probe: ProbeId, from: &str, url: &str, started: Duration, at: Duration, result: &Result<HttpAnswer, CurlFailure>) {
-        let state = self.probes.entry(probe).or_insert(Probe { answered: None, since: started });
-        let line = match (result, state.answered) {
-            (Ok(answer), None | Some(false)) => Some((at, format!("{from}: {url}: {}", answer.body.trim()))),
-            (Err(failure), None | Some(true)) => Some((started, format!("{from}: {url}: {}", failed(failure)))),
-            _ => None,
-        };
-        state.answered = Some(result.is_ok());
-        if let Some((at, line)) = line {
-            self.line(at, line);
+    /// A probe's terminal says when answers begin, stop and begin again.
+    fn probe(&mut self, mut requests: Vec<Request>) {
+        requests.sort_by_key(|request| request.sent);
+        let mut answered = None;
+        let mut last = requests.first().map_or(Duration::ZERO, |request| request.sent);
+        for Request { sent, answer, line } in requests {
+            match (answer, answered) {
+                (Some(at), Some(false)) => self.line(at, format!("{line}, after {} without", words(at.saturating_sub(last)))),
+                (Some(at), None) => self.line(at, line),
+                (None, None | Some(true)) => self.line(sent, line),
+                (Some(_), Some(true)) | (None, Some(false)) => {}
+            }
+            answered = Some(answer.is_some());
+            last = answer.unwrap_or(last);
         }
     }
 

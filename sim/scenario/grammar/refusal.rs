@@ -44,7 +44,18 @@ impl From<serde_saphyr::Error> for Finding {
     fn from(error: serde_saphyr::Error) -> Self {
         let location = error.location();
         let message = DefaultMessageFormatter.format_message(error.without_snippet()).into_owned();
-        Self { location, message }
+        Self { location, message: in_our_words(message) }
+    }
+}
+
+/// What the parser says of its own options, and what it leaves out, means nothing to a reader of scenarios.
+fn in_our_words(message: String) -> String {
+    if message == "invalid IP address syntax" {
+        return "not an IP address: expected one as in 192.168.0.91 (of a NIC with its prefix length, as in 192.168.0.3/24)".to_owned();
+    }
+    match message.split_once(", set DuplicateKeyPolicy") {
+        Some((duplicate, _)) => format!("{duplicate}: expected each key once"),
+        None => message,
     }
 }
 
