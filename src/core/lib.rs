@@ -6,6 +6,9 @@
 //! Methods come in three kinds, told apart by name: `handle_*(now, …)` takes one event in, `poll_*` hands work out, and bare nouns look.
 //! Start reading at [`replica::Replica`], which is all that the program drives.
 
+pub mod allocation;
+pub mod announcements;
+pub mod announcer;
 pub mod arp;
 pub mod interface;
 pub mod lease;
@@ -13,6 +16,7 @@ pub mod ledger;
 pub mod link;
 pub mod mac;
 pub mod name;
+pub mod node_macs;
 pub mod object;
 pub mod placement;
 pub mod pool;
