@@ -2,14 +2,14 @@
 //!
 //! [`run_control_plane`] is what a cluster has once, [`run_node`] what every node has; both take [`bellhop::env::Env`] and are one future each, so
 //! they run in the simulator's virtual time and beside the HTTP server alike. They know no network: pods are run by a [`PodRunner`], rules go to a
-//! [`RuleSink`]. The simulator implements the two with its stacks; [`netns`] does with the real kernel.
+//! [`RuleSink`]. The simulator implements the two with its stacks; [`run_netns_node`] does with the real kernel.
 
 mod cached;
 mod control_plane;
 mod endpoints;
 mod kubelet;
 mod lifecycle;
-pub mod netns;
+mod netns;
 mod node;
 mod nodes;
 mod part;
@@ -26,6 +26,8 @@ mod workloads;
 pub use control_plane::{ControlPlaneConfig, run_control_plane};
 pub use kubelet::NodeConfig;
 pub use lifecycle::LifecycleConfig;
+pub use netns::responder::run_pod;
+pub use netns::{InvalidPeer, NetnsConfig, NodeKernel, Peer, PodNamespaces, run_netns_node};
 pub use node::run_node;
 pub use runner::{
     ContainerToRun, EndpointRule, PodRunner, PodToRun, PortRule, Protocol, ProxyMode, RuleSink, RunError, ServiceRule, ServiceRules,

@@ -1,6 +1,6 @@
 //! What a node asks of the world: run this pod, end that one; put these rules into the kernel.
 //!
-//! The simulator implements both with its stacks, [`crate::netns`] with namespaces and nft. Neither trait knows Kubernetes' objects.
+//! The simulator implements both with its stacks, `netns` with namespaces and nft. Neither trait knows Kubernetes' objects.
 
 use std::net::IpAddr;
 
