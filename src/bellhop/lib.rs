@@ -10,9 +10,11 @@ pub mod http;
 mod lease;
 pub mod metrics;
 mod outage;
+mod ports;
 mod run;
 pub mod system;
 pub mod watch;
+mod watches;
 mod write;
 
 #[cfg(test)]
