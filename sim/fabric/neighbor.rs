@@ -1,0 +1,420 @@
+//! The neighbor table of one NIC, as Linux 6.18 keeps it for IPv4: net/core/neighbour.c and net/ipv4/arp.c (arp_process), in their order.
+//!
+//! It decides which MAC a packet goes to, when the wire is asked, and which frames are believed. It sends nothing: what is to be done
+//! comes out as [`Outcome`]s. It does not know the host's addresses (whether a frame asks for one of them is the host's question), nor routes.
+//! As in the kernel, `used` moves only off the fast path: an entry that is REACHABLE is not marked by the packets that go to it.
+//! Facts: the reference's layer2-peers-and-kernel.md §6.2.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bellhop_core::mac::MacAddr;
+use bellhop_core::time::Instant;
+use rand_chacha::ChaCha8Rng;
+
+use crate::frame::{Arp, Operation};
+use crate::random::below;
+
+mod collect;
+mod render;
+pub use render::Neighbor;
+#[cfg(test)]
+mod tests;
+
+/// The kernel's settings, /proc/sys/net/ipv4/neigh/*.
+#[derive(Clone, Debug)]
+pub struct NeighborSettings {
+    /// base_reachable_time: an entry stays REACHABLE for half to one and a half of it, redrawn every five minutes.
+    pub base_reachable: Duration,
+    /// delay_first_probe_time: how long a STALE entry that is used waits for a sign of life before it is probed.
+    pub delay_first_probe: Duration,
+    /// retrans_time: between two solicitations.
+    pub retransmit: Duration,
+    /// ucast_solicit: unicast probes before an entry is given up.
+    pub unicast_probes: u32,
+    /// mcast_solicit: broadcasts before a resolution is given up.
+    pub broadcast_probes: u32,
+    /// mcast_resolicit: broadcasts after the unicast probes of a known entry.
+    pub broadcast_reprobes: u32,
+    /// locktime: how long a change is kept against a frame that is not gratuitous.
+    pub lock: Duration,
+    /// gc_stale_time: unused for so long, an entry may be collected.
+    pub stale_collected: Duration,
+    /// gc_thresh1: below so many entries nothing is collected.
+    pub collect_from: usize,
+    /// gc_thresh2: a forced collection goes down to so many.
+    pub collect_to: usize,
+    /// gc_thresh3: never more entries than this. The kernel counts all NICs together, we each.
+    pub entries_max: usize,
+    /// unres_qlen: packets that wait for one address.
+    pub queue_max: usize,
+    /// arp_accept: whether a gratuitous frame creates an entry.
+    pub accept_gratuitous: bool,
+    /// drop_gratuitous_arp.
+    pub drop_gratuitous: bool,
+}
+
+impl Default for NeighborSettings {
+    /// The kernel's defaults (arp_tbl in net/ipv4/arp.c).
+    fn default() -> Self {
+        Self {
+            base_reachable: Duration::from_secs(30),
+            delay_first_probe: Duration::from_secs(5),
+            retransmit: Duration::from_secs(1),
+            unicast_probes: 3,
+            broadcast_probes: 3,
+            broadcast_reprobes: 0,
+            lock: Duration::from_secs(1),
+            stale_collected: Duration::from_secs(60),
+            collect_from: 128,
+            collect_to: 512,
+            entries_max: 1024,
+            queue_max: 101,
+            accept_gratuitous: false,
+            drop_gratuitous: false,
+        }
+    }
+}
+
+/// The state of an entry (NUD_*, include/uapi/linux/neighbour.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NeighborState {
+    /// Asked for, not yet answered.
+    Incomplete,
+    /// Confirmed not long ago.
+    Reachable,
+    /// Known, and nobody has asked lately whether it is true.
+    Stale,
+    /// Stale and in use: a sign of life is awaited before it is probed.
+    Delay,
+    /// Being probed; packets go on to the known MAC.
+    Probe,
+    /// Given up.
+    Failed,
+}
+
+impl NeighborState {
+    /// NUD_VALID: there is a MAC that packets go to.
+    pub const fn is_valid(self) -> bool {
+        matches!(self, Self::Reachable | Self::Stale | Self::Delay | Self::Probe)
+    }
+}
+
+/// What the table wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Ask who has `target`: everybody, or `to` alone. `asker` is the source address of a packet that waits for the answer.
+    Solicit { target: Ipv4Addr, to: Option<MacAddr>, asker: Option<Ipv4Addr> },
+    /// Send a packet that had waited.
+    Send { mac: MacAddr, packet: Vec<u8> },
+    /// Nobody has the address that this packet waited for.
+    Unreachable { packet: Vec<u8> },
+    /// Call [`NeighborTable::handle_timer`] then.
+    Wake { address: Ipv4Addr, at: Instant },
+    /// An entry is not what it was.
+    Changed { address: Ipv4Addr, state: NeighborState, mac: Option<MacAddr> },
+}
+
+/// One address and what is known of it.
+#[derive(Debug)]
+struct Entry {
+    /// NUD state.
+    state: NeighborState,
+    /// Its MAC; meaningless unless the state is valid.
+    mac: MacAddr,
+    /// When the state or the MAC last changed: the lock counts from here.
+    updated: Stamp,
+    /// When it last gave a sign of life.
+    confirmed: Stamp,
+    /// When a packet last took the slow path.
+    used: Stamp,
+    /// Solicitations sent in this state.
+    probes: u32,
+    /// When its timer fires; an earlier or later call is none of its own.
+    timer: Option<Instant>,
+    /// Packets waiting while INCOMPLETE.
+    queue: VecDeque<Vec<u8>>,
+}
+
+/// Nanoseconds that may lie before the clock's zero, as the kernel's jiffies may.
+type Stamp = i64;
+
+/// The table of one NIC. `handle_*` take in what happened and `send` a packet; outcomes are appended to the list given.
+#[derive(Debug)]
+pub(crate) struct NeighborTable {
+    /// Settings of this NIC.
+    settings: NeighborSettings,
+    /// By address.
+    entries: BTreeMap<Ipv4Addr, Entry>,
+    /// The reachable time of this moment.
+    reachable: Duration,
+    /// When it was drawn.
+    drawn: Instant,
+    /// When entries were last collected.
+    collected: Instant,
+    /// Where it is drawn from.
+    rng: ChaCha8Rng,
+}
+
+/// How often the reachable time is drawn anew (neigh_periodic_work: 300 seconds).
+const REDRAW: Duration = Duration::from_secs(300);
+
+impl NeighborTable {
+    /// An empty table that draws its reachable time from `rng`.
+    pub(crate) fn new(now: Instant, settings: NeighborSettings, rng: ChaCha8Rng) -> Self {
+        let mut table = Self { settings, entries: BTreeMap::new(), reachable: Duration::ZERO, drawn: now, collected: now, rng };
+        table.draw_reachable(now);
+        table
+    }
+
+    /// The entry's state and, where that is valid, its MAC.
+    pub(crate) fn entry(&self, address: Ipv4Addr) -> Option<(NeighborState, Option<MacAddr>)> {
+        self.entries.get(&address).map(|entry| (entry.state, entry.state.is_valid().then_some(entry.mac)))
+    }
+
+    /// A packet for `address` (neigh_output). It comes back with the MAC if it may go at once; else it waits, or is unreachable by an outcome.
+    /// `confirm`: its sender has seen progress (MSG_CONFIRM, sk_dst_confirm).
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        address: Ipv4Addr,
+        packet: Vec<u8>,
+        confirm: bool,
+        out: &mut Vec<Outcome>,
+    ) -> Option<(MacAddr, Vec<u8>)> {
+        if !self.entries.contains_key(&address) && !self.create(now, address) {
+            out.push(Outcome::Unreachable { packet });
+            return None;
+        }
+        let entry = self.entries.get_mut(&address)?;
+        if confirm {
+            entry.confirmed = stamp(now);
+        }
+        if entry.state == NeighborState::Reachable {
+            return Some((entry.mac, packet));
+        }
+        entry.used = stamp(now);
+        match entry.state {
+            NeighborState::Reachable | NeighborState::Delay | NeighborState::Probe => Some((entry.mac, packet)),
+            NeighborState::Stale => {
+                entry.state = NeighborState::Delay;
+                entry.updated = stamp(now);
+                entry.arm(address, now + self.settings.delay_first_probe, out);
+                entry.tell(address, out);
+                Some((entry.mac, packet))
+            }
+            NeighborState::Incomplete => {
+                entry.enqueue(packet, self.settings.queue_max);
+                None
+            }
+            NeighborState::Failed => {
+                entry.state = NeighborState::Incomplete;
+                entry.updated = stamp(now);
+                // __neigh_event_send: resolution starts where the unicast probes would have ended.
+                entry.probes = self.settings.unicast_probes;
+                entry.arm(address, now + self.settings.retransmit, out);
+                entry.tell(address, out);
+                entry.enqueue(packet, self.settings.queue_max);
+                entry.solicit(address, &self.settings, out);
+                None
+            }
+        }
+    }
+
+    /// A request for one of the host's own addresses, heard from `sender_ip` (neigh_event_ns): it always overrides, and creates.
+    pub(crate) fn handle_asked(&mut self, now: Instant, sender_ip: Ipv4Addr, sender_mac: MacAddr, out: &mut Vec<Outcome>) {
+        if self.entries.contains_key(&sender_ip) || self.create(now, sender_ip) {
+            self.update(now, sender_ip, sender_mac, NeighborState::Stale, true, out);
+        }
+    }
+
+    /// Any other message (the end of arp_process). `to_us_alone`: its Ethernet destination was this NIC.
+    pub(crate) fn handle_heard(&mut self, now: Instant, arp: &Arp, to_us_alone: bool, out: &mut Vec<Outcome>) {
+        let gratuitous = arp.is_gratuitous();
+        let known = self.entries.contains_key(&arp.sender_ip);
+        // arp_accept creates from gratuitous frames and from replies.
+        let creates = self.settings.accept_gratuitous && (gratuitous || arp.operation == Operation::Reply);
+        let there = known || (creates && self.create(now, arp.sender_ip));
+        if !there {
+            return;
+        }
+        let locked = self.entries.get(&arp.sender_ip).is_some_and(|entry| stamp(now) <= entry.updated + nanos(self.settings.lock));
+        // Broadcast replies and requests do not assert that the neighbor is reachable.
+        let confirms = arp.operation == Operation::Reply && to_us_alone;
+        let state = if confirms { NeighborState::Reachable } else { NeighborState::Stale };
+        self.update(now, arp.sender_ip, arp.sender_mac, state, gratuitous || !locked, out);
+    }
+
+    /// Whether a message with the same sender and target address is thrown away unread.
+    pub(crate) fn drops(&self, arp: &Arp) -> bool {
+        self.settings.drop_gratuitous && arp.sender_ip == arp.target_ip
+    }
+
+    /// The timer of an entry (neigh_timer_handler).
+    pub(crate) fn handle_timer(&mut self, now: Instant, address: Ipv4Addr, out: &mut Vec<Outcome>) {
+        let reachable = nanos(self.reachable(now));
+        let settings = &self.settings;
+        let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.timer == Some(now)) else { return };
+        entry.timer = None;
+        let before = entry.state;
+        let next = match entry.state {
+            NeighborState::Stale | NeighborState::Failed => return,
+            NeighborState::Reachable if stamp(now) <= entry.confirmed + reachable => instant(entry.confirmed + reachable),
+            NeighborState::Reachable if stamp(now) <= entry.used + nanos(settings.delay_first_probe) => {
+                entry.state = NeighborState::Delay;
+                now + settings.delay_first_probe
+            }
+            NeighborState::Reachable => {
+                entry.state = NeighborState::Stale;
+                now
+            }
+            NeighborState::Delay if stamp(now) <= entry.confirmed + nanos(settings.delay_first_probe) => {
+                entry.state = NeighborState::Reachable;
+                instant(entry.confirmed + reachable)
+            }
+            NeighborState::Delay => {
+                entry.state = NeighborState::Probe;
+                entry.probes = 0;
+                now + settings.retransmit
+            }
+            NeighborState::Probe | NeighborState::Incomplete => now + settings.retransmit,
+        };
+        if entry.asks() && entry.probes >= entry.probes_max(settings) {
+            entry.state = NeighborState::Failed;
+        }
+        if entry.state != before {
+            entry.updated = stamp(now);
+            entry.tell(address, out);
+        }
+        match entry.state {
+            NeighborState::Failed => out.extend(entry.queue.drain(..).map(|packet| Outcome::Unreachable { packet })),
+            NeighborState::Stale => {}
+            // A reachable time that was redrawn shorter has passed already: the kernel looks again after 10 ms.
+            _ => entry.arm(address, next.max(now + TIMER_MIN), out),
+        }
+        if entry.asks() {
+            entry.solicit(address, settings, out);
+        }
+    }
+
+    /// The NIC went down: nothing is known any more (neigh_ifdown).
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    /// __neigh_update, for what ARP can say: `new` is STALE or REACHABLE.
+    fn update(&mut self, now: Instant, address: Ipv4Addr, mac: MacAddr, new: NeighborState, overrides: bool, out: &mut Vec<Outcome>) {
+        let reachable = self.reachable(now);
+        let base = nanos(self.settings.base_reachable);
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        let old = entry.state;
+        let same_mac = old.is_valid() && entry.mac == mac;
+        if new == NeighborState::Reachable {
+            entry.confirmed = stamp(now);
+        }
+        if old.is_valid() && !same_mac && !overrides {
+            return;
+        }
+        // An entry whose address did not change does not become worse.
+        let new = if same_mac && new == NeighborState::Stale { old } else { new };
+        if new == old && same_mac {
+            return;
+        }
+        entry.updated = stamp(now);
+        if new != old {
+            entry.timer = None;
+            entry.state = new;
+            if new == NeighborState::Reachable {
+                entry.arm(address, now + reachable, out);
+            }
+        }
+        if !same_mac {
+            entry.mac = mac;
+            if new != NeighborState::Reachable {
+                entry.confirmed = stamp(now) - 2 * base;
+            }
+        }
+        entry.tell(address, out);
+        let waiting = std::mem::take(&mut entry.queue);
+        for packet in waiting {
+            // Through the ordinary way out, so that a STALE entry turns to DELAY.
+            if let Some((mac, packet)) = self.send(now, address, packet, false, out) {
+                out.push(Outcome::Send { mac, packet });
+            }
+        }
+    }
+
+    /// The reachable time, redrawn where five minutes have passed.
+    fn reachable(&mut self, now: Instant) -> Duration {
+        if now - self.drawn > REDRAW {
+            self.draw_reachable(now);
+        }
+        self.reachable
+    }
+
+    /// neigh_rand_reach_time: half to one and a half of the base.
+    fn draw_reachable(&mut self, now: Instant) {
+        let base = u64::try_from(self.settings.base_reachable.as_nanos()).unwrap_or(u64::MAX);
+        self.reachable = Duration::from_nanos(base / 2 + below(&mut self.rng, base));
+        self.drawn = now;
+    }
+}
+
+/// The kernel never sets a timer nearer than HZ/100.
+const TIMER_MIN: Duration = Duration::from_millis(10);
+
+impl Entry {
+    /// Whether it is in a state that sends solicitations.
+    fn asks(&self) -> bool {
+        matches!(self.state, NeighborState::Incomplete | NeighborState::Probe)
+    }
+
+    /// neigh_max_probes.
+    fn probes_max(&self, settings: &NeighborSettings) -> u32 {
+        let broadcasts = if self.state == NeighborState::Probe { settings.broadcast_reprobes } else { settings.broadcast_probes };
+        settings.unicast_probes + broadcasts
+    }
+
+    /// neigh_probe and arp_solicit: the first ones to the known MAC alone, then to everybody.
+    fn solicit(&mut self, address: Ipv4Addr, settings: &NeighborSettings, out: &mut Vec<Outcome>) {
+        let to = (self.probes < settings.unicast_probes && self.state.is_valid()).then_some(self.mac);
+        let asker = self.queue.back().and_then(|packet| crate::packet::source(packet));
+        out.push(Outcome::Solicit { target: address, to, asker });
+        self.probes += 1;
+    }
+
+    /// Lets a packet wait; where the queue is full the oldest goes.
+    fn enqueue(&mut self, packet: Vec<u8>, queue_max: usize) {
+        if self.queue.len() >= queue_max {
+            self.queue.pop_front();
+        }
+        self.queue.push_back(packet);
+    }
+
+    /// Sets the one timer.
+    fn arm(&mut self, address: Ipv4Addr, at: Instant, out: &mut Vec<Outcome>) {
+        self.timer = Some(at);
+        out.push(Outcome::Wake { address, at });
+    }
+
+    /// Says what it is now.
+    fn tell(&self, address: Ipv4Addr, out: &mut Vec<Outcome>) {
+        out.push(Outcome::Changed { address, state: self.state, mac: self.state.is_valid().then_some(self.mac) });
+    }
+}
+
+/// A moment as the kernel's arithmetic needs it. 2⁶³ ns are 292 years.
+fn stamp(at: Instant) -> Stamp {
+    Stamp::try_from(at.as_nanos()).unwrap_or(Stamp::MAX)
+}
+
+/// Back again; before zero is zero.
+fn instant(at: Stamp) -> Instant {
+    Instant::from_nanos(u64::try_from(at).unwrap_or(0))
+}
+
+/// A length of time on the same scale.
+fn nanos(duration: Duration) -> Stamp {
+    Stamp::try_from(duration.as_nanos()).unwrap_or(Stamp::MAX / 4)
+}

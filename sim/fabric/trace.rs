@@ -1,0 +1,239 @@
+//! What happened, as typed events, and the one number that stands for all of them.
+//!
+//! Every event is hashed in its binary form, in the order of time; two runs that did the same have the same hash. Keeping or printing
+//! events is the business of the sink, if there is one. The form is private to one version of this crate: hashes compare within it.
+
+use std::net::Ipv4Addr;
+
+use bellhop_core::mac::MacAddr;
+use bellhop_core::time::Instant;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::curl::{CurlError, CurlReport};
+use crate::fabric::{CurlId, MachineId, NicId, PingId, SwitchId};
+use crate::frame::Frame;
+use crate::neighbor::NeighborState;
+use crate::ping::{Echo, EchoOutcome};
+
+/// Something that happened in the fabric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A NIC sent a frame. Its kernel or a port did.
+    Sent {
+        /// The NIC.
+        nic: NicId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A frame reached a NIC, for it or not.
+    Received {
+        /// The NIC.
+        nic: NicId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A frame reached a switch.
+    Switched {
+        /// The switch.
+        switch: SwitchId,
+        /// The port it came in by.
+        port: usize,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A neighbor entry changed.
+    Neighbor {
+        /// The NIC whose table it is in.
+        nic: NicId,
+        /// The neighbor.
+        address: Ipv4Addr,
+        /// Its new state.
+        state: NeighborState,
+        /// Its MAC, if one is known.
+        mac: Option<MacAddr>,
+    },
+    /// It is known what became of an echo request.
+    Echo {
+        /// The ping.
+        ping: PingId,
+        /// The machine it runs on.
+        machine: MachineId,
+        /// Whom it pings.
+        to: Ipv4Addr,
+        /// What became of it.
+        echo: Echo,
+    },
+    /// A curl ended.
+    Curl {
+        /// The curl.
+        curl: CurlId,
+        /// The machine it ran on.
+        machine: MachineId,
+        /// How it ended.
+        report: CurlReport,
+    },
+    /// A pod answered a request.
+    Served {
+        /// The node.
+        machine: MachineId,
+        /// The pod.
+        pod: String,
+        /// The client address that it saw.
+        client: Ipv4Addr,
+    },
+    /// A NIC went up or down.
+    Link {
+        /// The NIC.
+        nic: NicId,
+        /// Whether frames pass now.
+        up: bool,
+    },
+    /// A machine was switched on or off.
+    Power {
+        /// The machine.
+        machine: MachineId,
+        /// Whether it is on.
+        on: bool,
+    },
+}
+
+/// Takes every event as it happens.
+pub type Sink = Box<dyn FnMut(Instant, &Event)>;
+
+/// The running hash and the sink.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// Over all events so far.
+    hash: Xxh3,
+    /// How many there were.
+    count: u64,
+    /// Room for one event's binary form.
+    scratch: Vec<u8>,
+    /// Who else wants them.
+    pub(crate) sink: Option<Sink>,
+}
+
+impl Trace {
+    /// Takes in one event.
+    pub(crate) fn record(&mut self, now: Instant, event: &Event) {
+        self.count += 1;
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&now.as_nanos().to_le_bytes());
+        encode(event, &mut self.scratch);
+        self.hash.update(&self.scratch);
+        if let Some(sink) = &mut self.sink {
+            sink(now, event);
+        }
+    }
+
+    /// The hash of all events so far.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash.digest()
+    }
+
+    /// How many events there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// Appends the binary form: a tag, then every field, numbers in little endian, texts and frames behind their length.
+fn encode(event: &Event, out: &mut Vec<u8>) {
+    match event {
+        Event::Sent { nic, frame } => frame_event(1, nic.0, 0, frame, out),
+        Event::Received { nic, frame } => frame_event(2, nic.0, 0, frame, out),
+        Event::Switched { switch, port, frame } => frame_event(3, switch.0, *port, frame, out),
+        Event::Neighbor { nic, address, state, mac } => {
+            out.push(4);
+            number(nic.0, out);
+            out.extend_from_slice(&address.octets());
+            out.push(*state as u8);
+            out.extend_from_slice(&mac.unwrap_or(MacAddr::ZERO).0);
+        }
+        Event::Echo { ping, machine, to, echo } => {
+            out.push(5);
+            out.extend_from_slice(&ping.0.to_le_bytes());
+            number(machine.0, out);
+            out.extend_from_slice(&to.octets());
+            encode_echo(echo, out);
+        }
+        Event::Curl { curl, machine, report } => {
+            out.push(6);
+            out.extend_from_slice(&curl.0.to_le_bytes());
+            number(machine.0, out);
+            out.extend_from_slice(&report.started.as_nanos().to_le_bytes());
+            match &report.result {
+                Ok(answer) => {
+                    out.extend_from_slice(&answer.status.to_le_bytes());
+                    text(&answer.body, out);
+                }
+                Err(error) => out.extend_from_slice(&[0, 0, curl_error(*error)]),
+            }
+        }
+        Event::Served { machine, pod, client } => {
+            out.push(7);
+            number(machine.0, out);
+            text(pod, out);
+            out.extend_from_slice(&client.octets());
+        }
+        Event::Link { nic, up } => {
+            out.push(8);
+            number(nic.0, out);
+            out.push(u8::from(*up));
+        }
+        Event::Power { machine, on } => {
+            out.push(9);
+            number(machine.0, out);
+            out.push(u8::from(*on));
+        }
+    }
+}
+
+/// The form of an event about a frame.
+fn frame_event(tag: u8, place: usize, port: usize, frame: &Frame, out: &mut Vec<u8>) {
+    out.push(tag);
+    number(place, out);
+    number(port, out);
+    number(frame.len(), out);
+    out.extend_from_slice(frame);
+}
+
+/// The form of an echo.
+fn encode_echo(echo: &Echo, out: &mut Vec<u8>) {
+    out.extend_from_slice(&echo.sequence.to_le_bytes());
+    out.extend_from_slice(&echo.sent.as_nanos().to_le_bytes());
+    match echo.outcome {
+        EchoOutcome::Answered { round_trip, ttl } => {
+            out.extend_from_slice(&[1, ttl]);
+            out.extend_from_slice(&u64::try_from(round_trip.as_nanos()).unwrap_or(u64::MAX).to_le_bytes());
+        }
+        EchoOutcome::Unreachable { from, code } => {
+            out.extend_from_slice(&[2, code]);
+            out.extend_from_slice(&from.octets());
+        }
+        EchoOutcome::Lost => out.push(3),
+    }
+}
+
+/// A number for an error.
+fn curl_error(error: CurlError) -> u8 {
+    match error {
+        CurlError::Refused => 1,
+        CurlError::NoRoute => 2,
+        CurlError::ConnectTimeout => 3,
+        CurlError::Timeout => 4,
+        CurlError::Reset => 5,
+        CurlError::Empty => 6,
+    }
+}
+
+/// An index, as 64 bits everywhere.
+fn number(number: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(number as u64).to_le_bytes());
+}
+
+/// A text behind its length.
+fn text(text: &str, out: &mut Vec<u8>) {
+    number(text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
