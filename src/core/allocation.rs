@@ -78,13 +78,20 @@ impl Allocation {
         self.books.remove(name);
     }
 
-    /// Sets which addresses nodes have, in all pools. Returns whether that freed any.
+    /// Sets which addresses nodes have, in all pools. Where pools overlap, what is held of one is no more to be had of another. Returns whether
+    /// that freed any.
     pub fn block(&mut self, of_nodes: &BTreeSet<IpAddr>) -> bool {
         let mut freed = false;
-        for book in self.books.values_mut() {
-            freed |= book.ledger.block(of_nodes.iter().copied());
+        for (name, book) in &mut self.books {
+            let elsewhere = self.held.values().filter(|held| held.pool != *name).map(|held| held.address);
+            freed |= book.ledger.block(of_nodes.iter().copied().chain(elsewhere));
         }
         freed
+    }
+
+    /// The pools with a book.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolName> {
+        self.books.keys()
     }
 
     /// What a Service holds.

@@ -1,0 +1,489 @@
+//! One replica of Bellhop, whole: what the program feeds and drains.
+//!
+//! It ties the parts together and decides little itself: [`crate::lease`] says whether it leads, [`crate::controller`] who gets what and who carries it,
+//! [`crate::network`] answers on the LAN, [`crate::desired`] what should stand on each object. Every `handle_*` is followed by draining all `poll_*` until they
+//! hand out nothing more; then the next event, or [`Replica::poll_timeout`].
+//!
+//! The order of consequences is its own: the LAN hears of a move before the API does, and an address is on record before a Service is told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::announcer::{Counters, Voice};
+use crate::controller::Controller;
+use crate::desired;
+use crate::lease::{Elector, LeaseRecord, LeaseWrite, Role, Times};
+use crate::link::{Interface, LinkError};
+use crate::mac::MacAddr;
+use crate::name::{InterfaceName, NodeName, PoolName, ServiceKey};
+use crate::network::{LinkCommand, Network};
+use crate::object::{EndpointSlice, Event, Kind, Node, Pool, PoolStatus, Service, Subject, Write, Written};
+use crate::status::event;
+use crate::time::Instant;
+
+/// The first wait after a write that failed; doubled with each further one.
+const WRITE_RETRY_MIN: Duration = Duration::from_millis(200);
+
+/// The longest wait after a write that failed.
+const WRITE_RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Who this replica is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The Kubernetes node that it runs on; also its name on the Lease.
+    pub node: NodeName,
+    /// Let nodes labelled `node.kubernetes.io/exclude-from-external-load-balancers` carry addresses.
+    pub ignore_exclude_label: bool,
+    /// The Lease's durations.
+    pub lease: Times,
+}
+
+/// A change worth one line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Leadership came, went or is in doubt.
+    Role(Role),
+    /// An address is carried by another MAC, or no more.
+    Carrier {
+        /// The Service.
+        service: ServiceKey,
+        /// Its address.
+        address: IpAddr,
+        /// On which NIC's LAN, and the MAC that is announced.
+        at: Option<(InterfaceName, MacAddr)>,
+    },
+    /// A node is at another MAC than before, or answered for the first time.
+    NodeMac {
+        /// The node.
+        node: NodeName,
+        /// On which NIC's LAN.
+        interface: InterfaceName,
+        /// The MAC.
+        mac: MacAddr,
+        /// The MAC before.
+        before: Option<MacAddr>,
+    },
+    /// A NIC was opened, or could not be.
+    Link(InterfaceName, Result<(), LinkError>),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(Role::Leader) => f.write_str("leading: the Lease is ours"),
+            Self::Role(Role::Follower) => f.write_str("following: silent until the Lease is ours"),
+            Self::Role(Role::Unconfirmed) => f.write_str("leadership is unconfirmed: answering what stands, moving nothing"),
+            Self::Carrier { service, address, at: Some((interface, mac)) } => {
+                write!(f, "{address} of {service} is at {mac} on {interface}")
+            }
+            Self::Carrier { service, address, at: None } => write!(f, "{address} of {service} is not announced any more"),
+            Self::NodeMac { node, interface, mac, before: None } => write!(f, "node {node} is at {mac} on {interface}"),
+            Self::NodeMac { node, interface, mac, before: Some(before) } => {
+                write!(f, "node {node} moved from {before} to {mac} on {interface}")
+            }
+            Self::Link(interface, Ok(())) => write!(f, "interface {interface} is open"),
+            Self::Link(_, Err(error)) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// One replica. See the module for the contract.
+#[derive(Debug)]
+pub struct Replica {
+    elector: Elector,
+    role: Role,
+    controller: Controller,
+    network: Network,
+    rng: ChaCha8Rng,
+    /// Something was handled whose consequences are not drawn yet.
+    unsettled: bool,
+    /// Pools, nodes or interfaces changed: which NIC serves what may have.
+    lan_changed: bool,
+    /// A node's MAC or a NIC's state changed: what is announced may have.
+    reach_changed: bool,
+    /// What is announced for each Service.
+    announced: BTreeMap<ServiceKey, (IpAddr, InterfaceName, MacAddr)>,
+    /// Objects whose status may have to be written.
+    outbox: BTreeSet<Subject>,
+    in_flight: BTreeSet<Subject>,
+    /// Objects whose last write failed: not before when, and after how many failures.
+    backing_off: BTreeMap<Subject, (Instant, u32)>,
+    notices: VecDeque<Notice>,
+}
+
+impl Replica {
+    /// A follower that knows nothing yet. All its chance comes from `rng`.
+    pub fn new(config: Config, mut rng: ChaCha8Rng) -> Self {
+        let mut stream = || ChaCha8Rng::from_seed(rng.random());
+        Self {
+            elector: Elector::new(config.node.clone(), config.lease, stream()),
+            role: Role::Follower,
+            controller: Controller::new(config.ignore_exclude_label, stream()),
+            network: Network::new(config.node),
+            rng: stream(),
+            unsettled: false,
+            lan_changed: false,
+            reach_changed: false,
+            announced: BTreeMap::new(),
+            outbox: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
+            backing_off: BTreeMap::new(),
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// An Eip as it is now.
+    pub fn handle_pool(&mut self, _now: Instant, pool: Pool) {
+        self.controller.handle_pool(pool);
+        self.lan_changed = true;
+        self.unsettled = true;
+    }
+
+    /// An Eip is gone.
+    pub fn handle_pool_deleted(&mut self, _now: Instant, name: &PoolName) {
+        self.controller.handle_pool_deleted(name);
+        self.forget(&Subject::Pool(name.clone()));
+        self.lan_changed = true;
+        self.unsettled = true;
+    }
+
+    /// A Service as it is now.
+    pub fn handle_service(&mut self, _now: Instant, service: Service) {
+        self.controller.handle_service(service);
+        self.unsettled = true;
+    }
+
+    /// A Service is gone.
+    pub fn handle_service_deleted(&mut self, _now: Instant, key: &ServiceKey) {
+        self.controller.handle_service_deleted(key);
+        self.forget(&Subject::Service(key.clone()));
+        self.unsettled = true;
+    }
+
+    /// An EndpointSlice as it is now.
+    pub fn handle_slice(&mut self, _now: Instant, slice: EndpointSlice) {
+        self.controller.handle_slice(slice);
+        self.unsettled = true;
+    }
+
+    /// An EndpointSlice is gone.
+    pub fn handle_slice_deleted(&mut self, _now: Instant, namespace: &str, name: &str) {
+        self.controller.handle_slice_deleted(namespace, name);
+        self.unsettled = true;
+    }
+
+    /// A Node as it is now.
+    pub fn handle_node(&mut self, _now: Instant, node: Node) {
+        if self.controller.nodes().get(&node.name) != Some(&node) {
+            self.controller.handle_node(node);
+            self.lan_changed = true;
+            self.unsettled = true;
+        }
+    }
+
+    /// A Node is gone.
+    pub fn handle_node_deleted(&mut self, _now: Instant, name: &NodeName) {
+        self.controller.handle_node_deleted(name);
+        self.lan_changed = true;
+        self.unsettled = true;
+    }
+
+    /// A kind was listed, once or again.
+    pub fn handle_synced(&mut self, _now: Instant, kind: Kind) {
+        self.controller.handle_synced(kind);
+        self.unsettled = true;
+    }
+
+    /// The Lease as the watch shows it; `None`: it does not exist.
+    pub fn handle_lease(&mut self, now: Instant, lease: Option<LeaseRecord>) {
+        self.elector.handle_lease(now, lease);
+        self.unsettled = true;
+    }
+
+    /// How the write of [`Replica::poll_lease`] ended.
+    pub fn handle_lease_written(&mut self, now: Instant, result: Result<LeaseRecord, Written>) {
+        self.elector.handle_written(now, result);
+        self.unsettled = true;
+    }
+
+    /// The machine's interfaces as of now, with the route to each of [`Replica::destinations`].
+    pub fn handle_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>, routes: BTreeMap<IpAddr, Option<InterfaceName>>) {
+        self.network.handle_interfaces(now, interfaces, routes);
+        self.lan_changed = true;
+        self.unsettled = true;
+    }
+
+    /// How opening a NIC ended, or what befell it later.
+    pub fn handle_link(&mut self, now: Instant, interface: &InterfaceName, result: Result<(), LinkError>) {
+        let before = self.network.trouble(interface).cloned();
+        let opened = result.is_ok();
+        self.network.handle_link(now, interface, result.clone());
+        if opened || self.network.trouble(interface) != before.as_ref() {
+            self.notices.push_back(Notice::Link(interface.clone(), result));
+            self.reach_changed = true;
+            self.unsettled = true;
+        }
+    }
+
+    /// One received frame.
+    pub fn handle_frame(&mut self, now: Instant, interface: &InterfaceName, frame: &[u8]) {
+        let Some(learned) = self.network.handle_frame(now, interface, frame) else { return };
+        if let Some(node) = self.network.node_at(interface, learned.address, self.controller.nodes()) {
+            let (node, interface) = (node.clone(), interface.clone());
+            self.notices.push_back(Notice::NodeMac { node, interface, mac: learned.mac, before: learned.before });
+        }
+        self.reach_changed = true;
+        self.unsettled = true;
+    }
+
+    /// How a write ended (not of an Event). The object that the API answered with comes before this.
+    pub fn handle_written(&mut self, now: Instant, subject: &Subject, result: Written) {
+        self.in_flight.remove(subject);
+        self.outbox.insert(subject.clone());
+        if result == Written::Done {
+            self.backing_off.remove(subject);
+            return;
+        }
+        let (_, failures) = self.backing_off.get(subject).copied().unwrap_or_default();
+        let wait = WRITE_RETRY_MIN.saturating_mul(1 << failures.min(16)).min(WRITE_RETRY_MAX);
+        let wait = wait.mul_f64(1.0 + 0.2 * self.rng.random::<f64>());
+        self.backing_off.insert(subject.clone(), (now + wait, failures.saturating_add(1)));
+    }
+
+    /// Stop in good order: give the Lease back. Drain until [`Replica::is_finished`].
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        self.elector.handle_shutdown(now);
+        self.unsettled = true;
+    }
+
+    /// [`Replica::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, _now: Instant) {
+        self.unsettled = true;
+    }
+
+    /// The next thing to do with a NIC.
+    pub fn poll_link(&mut self, now: Instant) -> Option<LinkCommand> {
+        self.settle(now);
+        self.network.poll_link(now)
+    }
+
+    /// Writes the next frame to send into `frame`; returns the NIC to send it on.
+    pub fn poll_transmit(&mut self, now: Instant, frame: &mut Vec<u8>) -> Option<InterfaceName> {
+        self.settle(now);
+        self.network.poll_transmit(now, frame)
+    }
+
+    /// What to write to the Lease, at most one at a time.
+    pub fn poll_lease(&mut self, now: Instant) -> Option<LeaseWrite> {
+        self.settle(now);
+        self.elector.poll_write(now)
+    }
+
+    /// The next change to the API; of different objects, several may be under way at once.
+    pub fn poll_write(&mut self, now: Instant) -> Option<Write> {
+        self.settle(now);
+        if self.role != Role::Leader {
+            return None;
+        }
+        if let Some(event) = self.controller.poll_event() {
+            return Some(Write::Event(event));
+        }
+        let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|(until, _)| now < *until);
+        let ready: Vec<Subject> =
+            self.outbox.iter().filter(|subject| !self.in_flight.contains(*subject) && !backing_off(subject)).cloned().collect();
+        for subject in ready {
+            self.outbox.remove(&subject);
+            let write = match &subject {
+                Subject::Pool(name) => self.pool_write(name),
+                Subject::Service(key) => self.service_write(key),
+            };
+            if let Some(write) = write {
+                self.in_flight.insert(subject);
+                return Some(write);
+            }
+        }
+        None
+    }
+
+    /// The next line for the log.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let retry = self.backing_off.iter().filter(|(subject, _)| self.outbox.contains(*subject)).map(|(_, (until, _))| *until).min();
+        let retry = retry.filter(|_| self.role == Role::Leader);
+        [self.elector.poll_timeout(now), self.network.poll_timeout(), retry].into_iter().flatten().min()
+    }
+
+    /// Addresses whose route is wanted with [`Replica::handle_interfaces`]; call that again when they change.
+    pub fn destinations(&self) -> BTreeSet<IpAddr> {
+        Network::destinations(self.controller.pools())
+    }
+
+    /// What it may do, as of the last event.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// After [`Replica::handle_shutdown`]: nothing is left to do.
+    pub fn is_finished(&self) -> bool {
+        self.elector.is_finished()
+    }
+
+    /// What each NIC heard and said so far.
+    pub fn counters(&self) -> impl Iterator<Item = (&InterfaceName, &Counters)> {
+        self.network.counters()
+    }
+
+    /// Each pool with how many addresses it has and how many are in use, for the metrics.
+    pub fn pools(&self) -> impl Iterator<Item = (&PoolName, &PoolStatus)> {
+        self.controller.pools().iter().map(|(name, pool)| (name, &pool.status))
+    }
+
+    /// What is announced: Service, address, NIC, MAC.
+    pub fn announced(&self) -> impl Iterator<Item = (&ServiceKey, &(IpAddr, InterfaceName, MacAddr))> {
+        self.announced.iter()
+    }
+
+    /// Draws the consequences of what was handled since, in their order.
+    fn settle(&mut self, now: Instant) {
+        let role = self.elector.role(now);
+        if role != self.role {
+            self.follow_role(now, role);
+        }
+        if !std::mem::take(&mut self.unsettled) {
+            return;
+        }
+        if std::mem::take(&mut self.lan_changed) {
+            self.network.handle_objects(now, self.controller.pools(), self.controller.nodes());
+            self.reach_changed = true;
+        }
+        self.controller.decide();
+        if std::mem::take(&mut self.reach_changed) {
+            self.controller.handle_network_changed();
+        }
+        while let Some(subject) = self.controller.poll_touched() {
+            if let Subject::Service(key) = &subject {
+                self.announce(now, key);
+            }
+            if self.role == Role::Leader {
+                self.outbox.insert(subject);
+            }
+        }
+    }
+
+    fn follow_role(&mut self, now: Instant, role: Role) {
+        self.role = role;
+        self.notices.push_back(Notice::Role(role));
+        self.controller.handle_leading(role == Role::Leader);
+        self.unsettled = true;
+        let voice = match role {
+            Role::Follower => Voice::Silent,
+            Role::Unconfirmed => Voice::Answering,
+            Role::Leader => Voice::Announcing,
+        };
+        self.network.handle_voice(now, voice);
+        if role != Role::Leader {
+            self.outbox.clear();
+            self.backing_off.clear();
+        }
+        if role == Role::Follower {
+            for (address, interface, _) in std::mem::take(&mut self.announced).into_values() {
+                self.network.handle_carrier(now, &interface, address, None);
+            }
+        }
+    }
+
+    /// Lets the LAN hear where a Service's address is. Only a leader decides; an unconfirmed one goes on with what stands.
+    fn announce(&mut self, now: Instant, key: &ServiceKey) {
+        if self.role != Role::Leader {
+            return;
+        }
+        let held = self.controller.recorded(key).map(|held| held.address);
+        let reached = desired::announcement(&self.controller, &self.network, key).and_then(Result::ok);
+        let after = held.zip(reached).map(|(address, (interface, mac))| (address, interface, mac));
+        let before = self.announced.get(key).cloned();
+        if let Some((address, interface, mac)) = &after {
+            // Said even if nothing changed here: the port may be a new one. The announcer knows whether it is news.
+            self.network.handle_carrier(now, interface, *address, Some(*mac));
+        }
+        if before == after {
+            return;
+        }
+        if let Some((address, interface, _)) = &before
+            && after.as_ref().is_none_or(|(new, on, _)| (new, on) != (address, interface))
+        {
+            self.network.handle_carrier(now, interface, *address, None);
+        }
+        let notice = after.clone().or(before).map(|(address, ..)| Notice::Carrier {
+            service: key.clone(),
+            address,
+            at: after.clone().map(|(_, interface, mac)| (interface, mac)),
+        });
+        self.notices.extend(notice);
+        match after {
+            Some(after) => self.announced.insert(key.clone(), after),
+            None => self.announced.remove(key),
+        };
+    }
+
+    fn pool_write(&mut self, name: &PoolName) -> Option<Write> {
+        let pool = self.controller.pools().get(name)?;
+        let status = desired::pool_status(&self.controller, &self.network, pool);
+        let (version, in_use) = (pool.version.clone(), !status.used.is_empty());
+        // The finalizer comes before the first user and goes after the last.
+        if in_use && !pool.has_finalizer && !pool.deleting {
+            return Some(Write::PoolFinalizer { pool: name.clone(), version, present: true });
+        }
+        if status != pool.status {
+            let news = pool_news(pool, &status);
+            self.controller.handle_recording(name, status.used.clone());
+            if let Some(news) = news {
+                self.controller.tell(news.subject, news.warning, news.reason, news.message);
+            }
+            return Some(Write::PoolStatus { pool: name.clone(), version, status });
+        }
+        (!in_use && pool.has_finalizer).then(|| Write::PoolFinalizer { pool: name.clone(), version, present: false })
+    }
+
+    fn service_write(&self, key: &ServiceKey) -> Option<Write> {
+        let service = self.controller.service(key)?;
+        let status = desired::service_status(&self.controller, &self.network, key)?;
+        let remove_foreign_finalizer = service.has_foreign_finalizer;
+        let version = service.version.clone();
+        let differs = status != service.status || remove_foreign_finalizer;
+        differs.then(|| Write::Service { service: key.clone(), version, status, remove_foreign_finalizer })
+    }
+
+    fn forget(&mut self, subject: &Subject) {
+        self.outbox.remove(subject);
+        self.in_flight.remove(subject);
+        self.backing_off.remove(subject);
+    }
+}
+
+/// What to tell of a pool whose condition changes.
+fn pool_news(pool: &Pool, after: &PoolStatus) -> Option<Event> {
+    let condition = after.condition.as_ref().filter(|condition| !condition.status)?;
+    let said = pool.status.condition.as_ref().is_some_and(|before| before.reason == condition.reason);
+    let reason = match condition.reason.as_str() {
+        crate::status::reason::CONFLICTING => event::EIP_CONFLICTING,
+        crate::status::reason::DELETING => event::EIP_IN_USE,
+        crate::status::reason::INTERFACE_NOT_FOUND | crate::status::reason::INTERFACE_NOT_USABLE => event::INTERFACE_UNAVAILABLE,
+        crate::status::reason::DISABLED => return None,
+        _ => event::EIP_INVALID,
+    };
+    let message = format!("{}: {}", condition.reason, condition.message);
+    (!said).then(|| Event { subject: Subject::Pool(pool.name.clone()), warning: true, reason, message })
+}
+
+#[cfg(test)]
+#[path = "replica_tests.rs"]
+mod tests;

@@ -1,0 +1,580 @@
+//! The tutorial's objects through a whole replica: what it writes, and what it says on the wire.
+
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::arp::{ArpMessage, Operation};
+use crate::lease::LeaseRecord;
+use crate::link::InterfaceAddress;
+use crate::object::{Endpoint, Protocol, Request, ServiceStatus, TrafficPolicy, Version};
+use crate::pool::AddressPool;
+
+const MASTER1: MacAddr = MacAddr([0x52, 0x54, 0x22, 0xa3, 0x9a, 0xd9]);
+const WORKER_P001: MacAddr = MacAddr([0x52, 0x54, 0x22, 0x3a, 0xe6, 0x6e]);
+const WORKER_P002: MacAddr = MacAddr([0x52, 0x54, 0x22, 0x37, 0x6c, 0x7b]);
+const CLIENT: MacAddr = MacAddr([0x52, 0x54, 0x22, 0xfa, 0xb9, 0x3b]);
+const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
+
+/// A replica on master1 with the plainest API there could be: it takes every write, and hands the object back.
+struct Bench {
+    replica: Replica,
+    now: Instant,
+    pools: BTreeMap<PoolName, Pool>,
+    services: BTreeMap<ServiceKey, Service>,
+    version: u64,
+    events: Vec<Event>,
+    sent: Vec<ArpMessage>,
+    writes: usize,
+    api_up: bool,
+}
+
+fn node(name: &str, last: u8) -> Node {
+    Node {
+        name: name.into(),
+        ready: true,
+        deleting: false,
+        excluded: false,
+        addresses: vec![[192, 168, 0, last].into()],
+        layer2_address: None,
+    }
+}
+
+fn pool(name: &str, addresses: &str) -> Pool {
+    Pool {
+        name: name.into(),
+        uid: name.to_owned(),
+        version: Version("1".into()),
+        created: 1,
+        deleting: false,
+        has_finalizer: false,
+        addresses: AddressPool::parse(addresses, false),
+        protocol: Protocol::Layer2,
+        interface: Some("eth0".parse()),
+        disabled: false,
+        is_default: false,
+        priority: 0,
+        status: PoolStatus::default(),
+    }
+}
+
+fn service(name: &str, created: i64) -> Service {
+    Service {
+        key: ServiceKey::new("default", name),
+        version: Version("1".into()),
+        created,
+        request: Some(Request::default()),
+        status: ServiceStatus::default(),
+        has_foreign_finalizer: false,
+    }
+}
+
+fn slice(service: &str, nodes: &[&str]) -> EndpointSlice {
+    let endpoint = |node: &&str| Endpoint { node: Some((*node).into()), ready: true, serving: true, terminating: false };
+    EndpointSlice {
+        name: format!("{service}-x"),
+        service: ServiceKey::new("default", service),
+        endpoints: nodes.iter().map(endpoint).collect(),
+    }
+}
+
+impl Bench {
+    /// Leading on master1 with eth0, three nodes listed, nothing else yet.
+    fn new() -> Self {
+        let config = Config { node: "master1".into(), ignore_exclude_label: false, lease: Times::default() };
+        let mut bench = Self {
+            replica: Replica::new(config, ChaCha8Rng::seed_from_u64(42)),
+            now: Instant::from_millis(1000),
+            pools: BTreeMap::new(),
+            services: BTreeMap::new(),
+            version: 1,
+            events: Vec::new(),
+            sent: Vec::new(),
+            writes: 0,
+            api_up: true,
+        };
+        let eth0 = Interface {
+            name: "eth0".into(),
+            mac: MASTER1,
+            up: true,
+            addresses: vec![InterfaceAddress { address: [192, 168, 0, 2].into(), prefix_length: 24 }],
+        };
+        bench.replica.handle_interfaces(bench.now, vec![eth0], BTreeMap::new());
+        for (name, last) in [("master1", 2), ("worker-p001", 3), ("worker-p002", 4)] {
+            bench.replica.handle_node(bench.now, node(name, last));
+        }
+        bench.replica.handle_lease(bench.now, None);
+        bench
+    }
+
+    /// With the tutorial's pool and Service, both Pods up.
+    fn tutorial() -> Self {
+        let mut bench = Self::new();
+        bench.add_pool(pool("porter-layer2-eip", "192.168.0.91-192.168.0.100"));
+        bench.add_service(service("porter-layer2-svc", 5));
+        bench.replica.handle_slice(bench.now, slice("porter-layer2-svc", &["worker-p001", "worker-p002"]));
+        bench.sync();
+        bench
+    }
+
+    fn add_pool(&mut self, pool: Pool) {
+        self.pools.insert(pool.name.clone(), pool.clone());
+        self.replica.handle_pool(self.now, pool);
+    }
+
+    fn add_service(&mut self, service: Service) {
+        self.services.insert(service.key.clone(), service.clone());
+        self.replica.handle_service(self.now, service);
+    }
+
+    fn sync(&mut self) {
+        for kind in Kind::ALL {
+            self.replica.handle_synced(self.now, kind);
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        for round in 0.. {
+            assert!(round < 100_000, "it never comes to rest");
+            let now = self.now;
+            while let Some(command) = self.replica.poll_link(now) {
+                if let LinkCommand::Open(name) = command {
+                    self.replica.handle_link(now, &name, Ok(()));
+                }
+            }
+            let mut frame = Vec::new();
+            if let Some(interface) = self.replica.poll_transmit(now, &mut frame) {
+                self.transmitted(&interface, &frame);
+            } else if let Some(write) = self.replica.poll_lease(now) {
+                self.lease(&write);
+            } else if let Some(write) = self.replica.poll_write(now) {
+                self.write(write);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The LAN: the workers' kernels answer for their own addresses.
+    fn transmitted(&mut self, interface: &InterfaceName, frame: &[u8]) {
+        let message = ArpMessage::parse(frame).expect("our own frame");
+        self.sent.push(message);
+        let workers = [(Ipv4Addr::new(192, 168, 0, 3), WORKER_P001), (Ipv4Addr::new(192, 168, 0, 4), WORKER_P002)];
+        let asked = workers.iter().find(|(address, _)| message.operation == Operation::Request && message.target_ip == *address);
+        if let Some(&(address, mac)) = asked {
+            let mut reply = Vec::new();
+            ArpMessage {
+                destination: MASTER1,
+                source: mac,
+                operation: Operation::Reply,
+                sender_mac: mac,
+                sender_ip: address,
+                target_mac: MASTER1,
+                target_ip: message.sender_ip,
+            }
+            .emit(&mut reply);
+            self.replica.handle_frame(self.now, interface, &reply);
+        }
+    }
+
+    fn lease(&mut self, write: &LeaseWrite) {
+        self.version += 1;
+        let version = Version(self.version.to_string());
+        let lease = LeaseRecord { version, holder: write.holder.clone(), duration: write.duration, ..LeaseRecord::default() };
+        self.replica.handle_lease_written(self.now, if self.api_up { Ok(lease) } else { Err(Written::Failed) });
+    }
+
+    fn write(&mut self, write: Write) {
+        self.writes += 1;
+        self.version += 1;
+        let next = Version(self.version.to_string());
+        let subject = match write {
+            Write::Event(event) => return self.events.push(event),
+            Write::PoolStatus { pool, version, status } => {
+                let object = self.pools.get_mut(&pool).expect("a pool that is there");
+                assert_eq!(object.version, version);
+                (object.status, object.version) = (status, next);
+                self.replica.handle_pool(self.now, object.clone());
+                Subject::Pool(pool)
+            }
+            Write::PoolFinalizer { pool, present, .. } => {
+                let object = self.pools.get_mut(&pool).expect("a pool that is there");
+                (object.has_finalizer, object.version) = (present, next);
+                self.replica.handle_pool(self.now, object.clone());
+                Subject::Pool(pool)
+            }
+            Write::Service { service, status, .. } => {
+                for address in &status.ingress {
+                    assert!(
+                        self.pools.values().any(|pool| pool.status.used.contains_key(address)),
+                        "{address} is told before it is on record"
+                    );
+                }
+                let object = self.services.get_mut(&service).expect("a Service that is there");
+                (object.status, object.version) = (status, next);
+                self.replica.handle_service(self.now, object.clone());
+                Subject::Service(service)
+            }
+        };
+        self.replica.handle_written(self.now, &subject, Written::Done);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(next) = self.replica.poll_timeout(self.now).filter(|next| *next <= end) {
+            self.now = next.max(self.now);
+            self.replica.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+        self.replica.handle_timeout(end);
+        self.drain();
+    }
+
+    /// What the client hears when it asks for `address`.
+    fn who_has(&mut self, address: Ipv4Addr) -> Option<ArpMessage> {
+        let mut frame = Vec::new();
+        let request = ArpMessage {
+            destination: MacAddr::BROADCAST,
+            source: CLIENT,
+            operation: Operation::Request,
+            sender_mac: CLIENT,
+            sender_ip: [192, 168, 0, 5].into(),
+            target_mac: MacAddr::ZERO,
+            target_ip: address,
+        };
+        request.emit(&mut frame);
+        self.sent.clear();
+        self.replica.handle_frame(self.now, &"eth0".into(), &frame);
+        self.drain();
+        self.sent.iter().find(|message| message.operation == Operation::Reply && message.destination == CLIENT).copied()
+    }
+
+    fn status(&self, name: &str) -> &ServiceStatus {
+        &self.services[&ServiceKey::new("default", name)].status
+    }
+
+    fn reasons(&self) -> Vec<&'static str> {
+        self.events.iter().map(|event| event.reason).collect()
+    }
+}
+
+fn carrier_of(status: &ServiceStatus) -> MacAddr {
+    match status.node.as_ref().map(NodeName::as_str) {
+        Some("master1") => MASTER1,
+        Some("worker-p001") => WORKER_P001,
+        Some("worker-p002") => WORKER_P002,
+        other => panic!("{other:?} carries it"),
+    }
+}
+
+#[test]
+fn the_tutorial_gets_its_address_its_node_and_its_answer() {
+    let mut bench = Bench::tutorial();
+    let status = bench.status("porter-layer2-svc").clone();
+    assert_eq!(status.ingress, [IpAddr::V4(VIP)]);
+    assert_eq!(status.pool, Some("porter-layer2-eip".into()));
+    assert_eq!(status.announced.as_ref().map(|condition| condition.reason.as_str()), Some("Announced"));
+    let reply = bench.who_has(VIP).expect("an answer");
+    assert_eq!((reply.source, reply.sender_mac, reply.sender_ip), (MASTER1, carrier_of(&status), VIP));
+    assert_eq!(bench.reasons(), ["IPAllocated", "NodeAssigned"]);
+    let pool = &bench.pools[&PoolName::from("porter-layer2-eip")];
+    assert_eq!((pool.status.usage, pool.status.size, pool.status.ready, pool.has_finalizer), (1, 10, true, true));
+}
+
+#[test]
+fn once_all_is_written_nothing_more_is() {
+    let mut bench = Bench::tutorial();
+    bench.pass(Duration::from_secs(10));
+    let writes = bench.writes;
+    bench.pass(Duration::from_secs(600));
+    assert_eq!(bench.writes, writes);
+}
+
+#[test]
+fn a_node_that_is_not_ready_loses_the_address_and_the_lan_hears_it_at_once() {
+    let mut bench = Bench::tutorial();
+    bench.pass(Duration::from_secs(10));
+    let before = bench.status("porter-layer2-svc").clone();
+    let name = before.node.clone().expect("a node");
+    let dead = bench.replica.controller.nodes()[&name].clone();
+    bench.sent.clear();
+    bench.replica.handle_node(bench.now, Node { ready: false, ..dead });
+    bench.drain();
+    let after = bench.status("porter-layer2-svc").clone();
+    assert_ne!(after.node, before.node);
+    let said: Vec<(Operation, MacAddr)> =
+        bench.sent.iter().filter(|message| message.is_gratuitous()).map(|message| (message.operation, message.sender_mac)).collect();
+    assert_eq!(said, [(Operation::Request, carrier_of(&after)), (Operation::Reply, carrier_of(&after))]);
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(carrier_of(&after)));
+    assert_eq!(bench.reasons().last(), Some(&"NodeChanged"));
+}
+
+#[test]
+fn a_node_that_comes_back_pulls_nothing_back() {
+    let mut bench = Bench::tutorial();
+    let name = bench.status("porter-layer2-svc").node.clone().expect("a node");
+    let alive = bench.replica.controller.nodes()[&name].clone();
+    bench.replica.handle_node(bench.now, Node { ready: false, ..alive.clone() });
+    bench.drain();
+    let moved_to = bench.status("porter-layer2-svc").node.clone();
+    bench.replica.handle_node(bench.now, alive);
+    bench.drain();
+    assert_eq!(bench.status("porter-layer2-svc").node, moved_to);
+}
+
+#[test]
+fn without_a_ready_endpoint_the_address_is_kept_and_not_announced() {
+    let mut bench = Bench::tutorial();
+    bench.replica.handle_slice(bench.now, slice("porter-layer2-svc", &[]));
+    bench.drain();
+    assert_eq!(bench.status("porter-layer2-svc").ingress, [IpAddr::V4(VIP)]);
+    assert_eq!(bench.who_has(VIP), None);
+    bench.replica.handle_slice(bench.now, slice("porter-layer2-svc", &["worker-p001"]));
+    bench.drain();
+    assert!(bench.who_has(VIP).is_some());
+}
+
+#[test]
+fn under_local_the_address_follows_the_endpoints() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("lan", "192.168.0.91-192.168.0.100"));
+    let local = Request { policy: TrafficPolicy::Local, ..Request::default() };
+    bench.add_service(Service { request: Some(local), ..service("web", 1) });
+    bench.replica.handle_slice(bench.now, slice("web", &["worker-p002"]));
+    bench.sync();
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(WORKER_P002));
+    bench.replica.handle_slice(bench.now, slice("web", &["worker-p001"]));
+    bench.drain();
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(WORKER_P001));
+}
+
+#[test]
+fn a_deleted_service_gives_its_address_back_and_goes_silent() {
+    let mut bench = Bench::tutorial();
+    let key = ServiceKey::new("default", "porter-layer2-svc");
+    bench.services.remove(&key);
+    bench.replica.handle_service_deleted(bench.now, &key);
+    bench.drain();
+    assert_eq!(bench.who_has(VIP), None);
+    let pool = &bench.pools[&PoolName::from("porter-layer2-eip")];
+    assert_eq!((pool.status.usage, pool.has_finalizer), (0, false));
+}
+
+#[test]
+fn a_service_that_is_no_longer_ours_is_left_clean() {
+    let mut bench = Bench::tutorial();
+    let ours = bench.services[&ServiceKey::new("default", "porter-layer2-svc")].clone();
+    bench.add_service(Service { request: None, ..ours });
+    bench.drain();
+    assert_eq!(*bench.status("porter-layer2-svc"), ServiceStatus::default());
+    assert_eq!(bench.who_has(VIP), None);
+}
+
+#[test]
+fn the_ingress_of_a_service_that_never_was_ours_is_not_touched() {
+    let mut bench = Bench::tutorial();
+    let foreign = ServiceStatus { ingress: vec![[203, 0, 113, 7].into()], ..ServiceStatus::default() };
+    bench.add_service(Service { request: None, status: foreign.clone(), ..service("other", 9) });
+    bench.drain();
+    assert_eq!(*bench.status("other"), foreign);
+}
+
+#[test]
+fn a_pool_that_fills_up_says_so_and_serves_whoever_waits_when_freed() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("lan", "192.168.0.91"));
+    bench.add_service(service("first", 1));
+    bench.add_service(service("second", 2));
+    bench.sync();
+    assert_eq!(bench.status("second").assigned.as_ref().map(|condition| condition.reason.as_str()), Some("PoolExhausted"));
+    assert!(bench.reasons().contains(&"AllocationFailed"));
+    let first = ServiceKey::new("default", "first");
+    bench.services.remove(&first);
+    bench.replica.handle_service_deleted(bench.now, &first);
+    bench.drain();
+    assert_eq!(bench.status("second").ingress, [IpAddr::V4(VIP)]);
+}
+
+#[test]
+fn a_malformed_eip_says_so_and_the_one_beside_it_serves() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("broken", "192.168.0.100-192.168.0.91"));
+    bench.add_pool(pool("lan", "192.168.0.91"));
+    bench.add_service(service("web", 1));
+    bench.sync();
+    let broken = &bench.pools[&PoolName::from("broken")].status;
+    assert_eq!(broken.condition.as_ref().map(|condition| condition.reason.as_str()), Some("InvalidAddress"));
+    assert!(bench.reasons().contains(&"EipInvalid"));
+    assert_eq!(bench.status("web").ingress, [IpAddr::V4(VIP)]);
+}
+
+#[test]
+fn of_two_pools_that_overlap_the_younger_is_conflicting() {
+    let mut bench = Bench::new();
+    bench.add_pool(Pool { created: 2, ..pool("a-younger", "192.168.0.91-192.168.0.100") });
+    bench.add_pool(pool("older", "192.168.0.91"));
+    bench.add_service(service("web", 1));
+    bench.sync();
+    let reason = |name: &str| bench.pools[&PoolName::from(name)].status.condition.as_ref().map(|condition| condition.reason.clone());
+    assert_eq!((reason("older").as_deref(), reason("a-younger").as_deref()), (Some("Ready"), Some("Conflicting")));
+    assert_eq!(bench.status("web").pool, Some("older".into()));
+}
+
+#[test]
+fn an_unconfirmed_leader_answers_and_moves_nothing() {
+    let mut bench = Bench::tutorial();
+    bench.pass(Duration::from_secs(10));
+    bench.api_up = false;
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.replica.role(), Role::Unconfirmed);
+    let before = bench.status("porter-layer2-svc").clone();
+    let writes = bench.writes;
+    let dead = bench.replica.controller.nodes()[before.node.as_ref().expect("a node")].clone();
+    bench.replica.handle_node(bench.now, Node { ready: false, ..dead });
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.writes, writes);
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(carrier_of(&before)));
+    bench.api_up = true;
+    bench.pass(Duration::from_secs(5));
+    assert_ne!(bench.status("porter-layer2-svc").node, before.node, "confirmed again, it moves");
+}
+
+#[test]
+fn a_leader_that_reads_another_holder_falls_silent() {
+    let mut bench = Bench::tutorial();
+    let other = LeaseRecord {
+        version: Version("999999".into()),
+        holder: Some("worker-p001".into()),
+        duration: Duration::from_secs(5),
+        ..LeaseRecord::default()
+    };
+    bench.replica.handle_lease(bench.now, Some(other));
+    bench.drain();
+    assert_eq!(bench.replica.role(), Role::Follower);
+    assert_eq!(bench.who_has(VIP), None);
+}
+
+#[test]
+fn a_restart_from_what_is_written_changes_nothing() {
+    let mut first = Bench::tutorial();
+    first.pass(Duration::from_secs(5));
+    let mut second = Bench::new();
+    for pool in first.pools.values() {
+        second.add_pool(pool.clone());
+    }
+    for service in first.services.values() {
+        second.add_service(service.clone());
+    }
+    second.replica.handle_slice(second.now, slice("porter-layer2-svc", &["worker-p001", "worker-p002"]));
+    second.version = 1000;
+    second.sync();
+    second.pass(Duration::from_secs(5));
+    assert_eq!((second.writes, second.events.len()), (0, 0));
+    assert_eq!(second.services, first.services);
+}
+
+/// What a user can do, one at a time.
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u8, Option<u8>),
+    Delete(u8),
+    NodeReady(u8, bool),
+    Endpoints(u8, Vec<u8>),
+    Pass,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0u8..6, prop::option::of(90u8..96)).prop_map(|(service, wish)| Step::Add(service, wish)),
+        (0u8..6).prop_map(Step::Delete),
+        (0u8..3, any::<bool>()).prop_map(|(node, ready)| Step::NodeReady(node, ready)),
+        (0u8..6, prop::collection::vec(0u8..3, 0..3)).prop_map(|(service, nodes)| Step::Endpoints(service, nodes)),
+        Just(Step::Pass),
+    ]
+}
+
+const NODES: [(&str, u8); 3] = [("master1", 2), ("worker-p001", 3), ("worker-p002", 4)];
+
+fn apply(bench: &mut Bench, step: &Step) {
+    let now = bench.now;
+    match step {
+        Step::Add(number, wish) => {
+            let mut new = service(&format!("s{number}"), i64::from(*number));
+            let address = wish.map(|last| Ok(IpAddr::from([192, 168, 0, last])));
+            new.request = Some(Request { address, ..Request::default() });
+            if let Some(old) = bench.services.get(&new.key) {
+                (new.status, new.version) = (old.status.clone(), Version((bench.version + 1).to_string()));
+                bench.version += 1;
+            }
+            bench.add_service(new);
+        }
+        Step::Delete(number) => {
+            let key = ServiceKey::new("default", format!("s{number}"));
+            bench.services.remove(&key);
+            bench.replica.handle_service_deleted(now, &key);
+        }
+        Step::NodeReady(number, ready) => {
+            let (name, last) = NODES[usize::from(*number)];
+            bench.replica.handle_node(now, Node { ready: *ready, ..node(name, last) });
+        }
+        Step::Endpoints(number, nodes) => {
+            let nodes: Vec<&str> = nodes.iter().map(|node| NODES[usize::from(*node)].0).collect();
+            bench.replica.handle_slice(now, slice(&format!("s{number}"), &nodes));
+        }
+        Step::Pass => bench.pass(Duration::from_secs(1)),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_address_is_given_twice_nor_outside_its_pool_and_a_valid_one_never_moves(steps in prop::collection::vec(step(), 1..40)) {
+        let mut bench = Bench::new();
+        bench.add_pool(pool("lan", "192.168.0.91-192.168.0.94"));
+        bench.sync();
+        for step in &steps {
+            let before: BTreeMap<ServiceKey, ServiceStatus> = bench.services.iter().map(|(key, service)| (key.clone(), service.status.clone())).collect();
+            apply(&mut bench, step);
+            bench.drain();
+            let given: Vec<IpAddr> = bench.services.values().flat_map(|service| service.status.ingress.clone()).collect();
+            let distinct: BTreeSet<IpAddr> = given.iter().copied().collect();
+            prop_assert_eq!(distinct.len(), given.len(), "an address was given twice");
+            for address in &distinct {
+                prop_assert!(bench.pools[&PoolName::from("lan")].addresses.as_ref().is_ok_and(|pool| pool.contains(*address)));
+            }
+            for (key, service) in &bench.services {
+                let Some(old) = before.get(key).and_then(|status| status.ingress.first()) else { continue };
+                let wish = service.request.as_ref().and_then(|request| request.address.clone());
+                if wish.is_none() || wish == Some(Ok(*old)) {
+                    prop_assert_eq!(service.status.ingress.first(), Some(old), "{} moved", key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_arrival_within_one_batch_changes_nothing(order in Just((0u8..6).collect::<Vec<_>>()).prop_shuffle()) {
+        let played = |order: &[u8]| {
+            let mut bench = Bench::new();
+            for number in order {
+                bench.add_service(service(&format!("s{number}"), 1));
+                bench.replica.handle_slice(bench.now, slice(&format!("s{number}"), &["worker-p001"]));
+            }
+            bench.add_pool(pool("lan", "192.168.0.91-192.168.0.94"));
+            bench.sync();
+            bench.services.into_iter().map(|(key, service)| (key, service.status)).collect::<BTreeMap<_, _>>()
+        };
+        prop_assert_eq!(played(&order), played(&[0, 1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn no_frame_panics(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let mut bench = Bench::tutorial();
+        bench.replica.handle_frame(bench.now, &"eth0".into(), &bytes);
+        bench.drain();
+    }
+}
