@@ -41,13 +41,17 @@ impl Ports {
         self.open.remove(interface);
     }
 
-    /// Sends a frame. One that cannot be sent is lost and counted, as on any Ethernet; ARP repeats itself.
-    pub(crate) fn send(&mut self, interface: &InterfaceName, frame: &[u8]) {
-        let Some(port) = self.open.get_mut(interface) else { return };
-        if let Err(error) = port.link.send(frame) {
-            port.send_errors += 1;
-            tracing::debug!(%interface, %error, "a frame could not be sent");
+    /// Sends a frame. One that cannot be sent is lost and counted, as on any Ethernet; ARP repeats itself. An error means that the interface
+    /// is of no use any more, and closed.
+    pub(crate) fn send(&mut self, interface: &InterfaceName, frame: &[u8]) -> Result<(), LinkError> {
+        let Some(port) = self.open.get_mut(interface) else { return Ok(()) };
+        let Err(error) = port.link.send(frame) else { return Ok(()) };
+        port.send_errors += 1;
+        if is_passing(&error) {
+            return Ok(());
         }
+        self.open.remove(interface);
+        Err(error)
     }
 
     /// Hands every frame that is there to `take`. Ready if there was one, or an interface failed and was closed: it then is in `failed`.
@@ -67,6 +71,7 @@ impl Ports {
                 match port.link.receive(&mut buffer) {
                     Ok(Some(length)) => take(interface, buffer.get(..length).unwrap_or_default()),
                     Ok(None) => continue,
+                    Err(error) if is_passing(&error) => continue,
                     Err(error) => {
                         failed.push((interface.clone(), error));
                         break;
@@ -85,4 +90,9 @@ impl Ports {
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&InterfaceName, u64, Vec<(&'static str, u64)>)> {
         self.open.iter().map(|(interface, port)| (interface, port.send_errors, port.link.ignored()))
     }
+}
+
+/// A full queue and a lost carrier pass; the interface is still what it was.
+fn is_passing(error: &LinkError) -> bool {
+    matches!(error, LinkError::Busy(_) | LinkError::Down(_))
 }
