@@ -31,6 +31,7 @@ pub(crate) struct Cached<K> {
     /// The uids of objects that we saw vanish before the watch told.
     gone: BTreeSet<String>,
     synced: bool,
+    away: bool,
     lists: u64,
 }
 
@@ -46,7 +47,7 @@ where
     /// Watches what `api` reaches and `config` selects.
     pub(crate) fn selected(env: &Env, label: &str, api: Api<K>, config: watcher::Config) -> Self {
         let watch = Watch::with_config(api, config, env.clock.clone(), part(env, label).rng);
-        Self { watch, objects: BTreeMap::new(), gone: BTreeSet::new(), synced: false, lists: 0 }
+        Self { watch, objects: BTreeMap::new(), gone: BTreeSet::new(), synced: false, away: false, lists: 0 }
     }
 
     /// Ends when the API server has told something new; at most one difference is taken. Dropping the future loses nothing.
@@ -65,6 +66,11 @@ where
     /// Whether everything was listed at least once. Nothing is decided before.
     pub(crate) fn synced(&self) -> bool {
         self.synced
+    }
+
+    /// Whether the API server is known to be away, so that silence means nothing.
+    pub(crate) fn away(&self) -> bool {
+        self.away
     }
 
     /// How often everything was listed: after an outage, it is more.
@@ -108,9 +114,11 @@ where
                 self.objects.retain(|key, object| known.get(key) == Some(&object.uid()));
                 self.gone.clear();
                 self.synced = true;
+                self.away = false;
                 self.lists += 1;
             }
-            Delta::Restarted | Delta::Away { .. } | Delta::Back { .. } => {}
+            Delta::Away { .. } => self.away = true,
+            Delta::Restarted | Delta::Back { .. } => {}
         }
     }
 

@@ -105,8 +105,10 @@ struct Lifecycle {
 type Sign = (Option<MicroTime>, Option<Time>);
 
 impl Lifecycle {
+    /// Whether we hear of every kubelet that reports.
     fn synced(&self) -> bool {
-        self.nodes.synced() && self.leases.synced() && self.pods.synced()
+        let synced = self.nodes.synced() && self.leases.synced() && self.pods.synced();
+        synced && !self.nodes.away() && !self.leases.away()
     }
 
     /// Notes each node's sign of life and when it last changed.
