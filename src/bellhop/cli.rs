@@ -19,6 +19,9 @@ pub struct Cli {
     command: Command,
 }
 
+/// Our own lines. The Kubernetes client's would say each failed attempt of an outage, which is said once by us.
+const LOG_FILTER: &str = "info,kube_client=off,kube_runtime=off";
+
 const EXAMPLES: &str = "Examples:
   bellhop crds | kubectl apply -f -
   bellhop run --node-name \"$(hostname)\" --kubeconfig ~/.kube/config";
@@ -54,7 +57,7 @@ struct RunOptions {
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
     /// What to log, as tracing's filters have it (info, bellhop=debug)
-    #[arg(long, value_name = "FILTER", env = "BELLHOP_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "BELLHOP_LOG", default_value = LOG_FILTER)]
     log: String,
     /// Let nodes carry addresses that are labelled node.kubernetes.io/exclude-from-external-load-balancers
     #[arg(long)]

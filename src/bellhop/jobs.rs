@@ -46,7 +46,7 @@ type Job<T> = Pin<Box<dyn Future<Output = T>>>;
 /// How a write ended.
 pub(crate) enum Finished {
     /// The Lease's.
-    Lease(Result<Lease, NotWritten>),
+    Lease(Result<Box<Lease>, NotWritten>),
     /// An Eip's.
     Pool(Subject, Result<Box<DynamicObject>, NotWritten>),
     /// A Service's.
@@ -72,7 +72,7 @@ impl Jobs {
     pub(crate) fn start_lease(&mut self, write: &LeaseWrite) {
         let object = lease::object(write, &self.namespace, self.clock.wall());
         let writer = self.writer.clone();
-        self.lease = Some(Box::pin(async move { Finished::Lease(writer.lease(object).await) }));
+        self.lease = Some(Box::pin(async move { Finished::Lease(writer.lease(object).await.map(Box::new)) }));
     }
 
     /// Begins a write.

@@ -1,5 +1,14 @@
 //! The `bellhop` binary: see [`bellhop::cli`].
 
-fn main() -> anyhow::Result<()> {
-    bellhop::cli::main()
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match bellhop::cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain in one line, and never a backtrace: this is for whoever runs it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
