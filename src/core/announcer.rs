@@ -6,6 +6,9 @@
 
 use std::net::Ipv4Addr;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 use crate::announcements::Announcements;
 use crate::arp::{ArpMessage, DropReason, Operation};
 use crate::mac::MacAddr;
@@ -50,10 +53,9 @@ pub struct Announcer {
     /// The NIC's own MAC: Ethernet source of all it sends.
     mac: MacAddr,
     voice: Voice,
-    /// The addresses in order, apart from what they map to: the search touches only these.
-    addresses: Vec<Ipv4Addr>,
-    /// The MAC of each address.
-    carriers: Vec<MacAddr>,
+    /// The MAC that carries each address. Hashed by a fixed seed: the keys are our own pools' addresses, not what strangers choose, and nothing
+    /// that is put out depends on its order.
+    carriers: HashMap<Ipv4Addr, MacAddr, FixedState>,
     announcements: Announcements,
     /// An announced address whose request went out and whose reply did not yet.
     half_said: Option<Ipv4Addr>,
@@ -66,8 +68,7 @@ impl Announcer {
         Self {
             mac,
             voice: Voice::Silent,
-            addresses: Vec::new(),
-            carriers: Vec::new(),
+            carriers: HashMap::with_hasher(FixedState::default()),
             announcements: Announcements::default(),
             half_said: None,
             counters: Counters::default(),
@@ -79,14 +80,9 @@ impl Announcer {
         &self.counters
     }
 
-    /// The table: each address with the MAC that carries it.
-    pub fn table(&self) -> impl Iterator<Item = (Ipv4Addr, MacAddr)> {
-        self.addresses.iter().copied().zip(self.carriers.iter().copied())
-    }
-
     /// The MAC that carries an address now.
     pub fn carrier(&self, address: Ipv4Addr) -> Option<MacAddr> {
-        self.addresses.binary_search(&address).ok().map(|position| self.carriers[position])
+        self.carriers.get(&address).copied()
     }
 
     /// The NIC has this MAC from now on.
@@ -99,7 +95,7 @@ impl Announcer {
         let begins = voice == Voice::Announcing && self.voice != Voice::Announcing;
         self.voice = voice;
         if begins {
-            self.announcements.restart(now, self.addresses.iter().copied());
+            self.announcements.restart(now, self.carriers.keys().copied());
         } else if voice != Voice::Announcing {
             self.announcements.clear();
             self.half_said = None;
@@ -109,26 +105,20 @@ impl Announcer {
     /// The NIC is back: the LAN may have forgotten, or heard somebody else.
     pub fn handle_link_up(&mut self, now: Instant) {
         if self.voice == Voice::Announcing {
-            self.announcements.restart(now, self.addresses.iter().copied());
+            self.announcements.restart(now, self.carriers.keys().copied());
         }
     }
 
     /// `address` is carried by `carrier` from now on; by nobody: it is not answered for. A change is announced.
     pub fn handle_carrier(&mut self, now: Instant, address: Ipv4Addr, carrier: Option<MacAddr>) {
-        let changed = match (self.addresses.binary_search(&address), carrier) {
-            (Ok(position), Some(carrier)) => std::mem::replace(&mut self.carriers[position], carrier) != carrier,
-            (Ok(position), None) => {
-                self.addresses.remove(position);
-                self.carriers.remove(position);
-                self.announcements.withdraw(address);
+        let changed = match carrier {
+            Some(carrier) => self.carriers.insert(address, carrier) != Some(carrier),
+            None => {
+                if self.carriers.remove(&address).is_some() {
+                    self.announcements.withdraw(address);
+                }
                 false
             }
-            (Err(position), Some(carrier)) => {
-                self.addresses.insert(position, address);
-                self.carriers.insert(position, carrier);
-                true
-            }
-            (Err(_), None) => false,
         };
         if changed && self.voice == Voice::Announcing {
             self.announcements.announce(now, address);
