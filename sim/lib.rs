@@ -1,1 +1,20 @@
-//! To be written.
+//! The simulator: the whole program on a simulated LAN and cluster, in virtual time.
+//!
+//! [`SimWorld`] plays scenarios; [`cli`] is the program `bellhop-sim`. A world is a `stage` (fabric, API, programs) that a `driver` lets
+//! time pass for; `actions` is what a timeline does to it, `eye` what is seen of it.
+
+mod actions;
+pub mod cli;
+mod clock;
+mod driver;
+mod eye;
+mod kubectl;
+mod lan;
+mod machines;
+mod node;
+mod programs;
+mod stage;
+mod world;
+
+pub use clock::WorldClock;
+pub use world::SimWorld;

@@ -1,1 +1,7 @@
-fn main() {}
+//! `bellhop-sim`: see [`bellhop_sim::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bellhop_sim::cli::main()
+}

@@ -1,0 +1,137 @@
+//! The program `bellhop-sim`: plays scenarios, and serves the in-memory API and a node's agent to the real-kernel suite.
+//!
+//! Without arguments it plays the tutorial. Exit codes: 0 fine, 1 an expectation failed, 2 bad input or usage, 3 an invariant broken,
+//! 4 the world came to no end, 5 Bellhop crashed (design §6). What is printed by `run` depends on the file and the seed alone.
+
+mod apiserver;
+mod embedded;
+mod list;
+mod node;
+mod run;
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Bad input, or usage.
+const BAD_INPUT: u8 = 2;
+/// The world itself failed.
+const NO_END: u8 = 4;
+
+/// Plays Bellhop on a simulated LAN. Without a command: the tutorial, with one power failure at the end.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bellhop-sim",
+    version,
+    after_help = "Examples:\n  bellhop-sim run scenarios/leader-dies.yaml --seed 7\n  bellhop-sim list"
+)]
+struct Cli {
+    /// Whether to color the output; NO_COLOR is honored.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    color: Color,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play scenario files and judge them.
+    Run {
+        /// Scenario files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Draw from this seed instead of the file's own.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// List the scenarios of a folder, a line about each.
+    List {
+        /// The folder; `scenarios` here, or in Bellhop's source.
+        folder: Option<PathBuf>,
+    },
+    /// Serve the in-memory Kubernetes API over HTTP; prints a kubeconfig.
+    Apiserver {
+        /// Where to listen; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Write the kubeconfig here too.
+        #[arg(long)]
+        kubeconfig: Option<PathBuf>,
+        /// Run scheduler and controllers beside it, and seed what a cluster begins with.
+        #[arg(long)]
+        models: bool,
+        /// kube-proxy's mode in the seeded ConfigMap.
+        #[arg(long, default_value = "ipvs")]
+        proxy_mode: String,
+        /// strictARP in the seeded ConfigMap.
+        #[arg(long)]
+        strict_arp: bool,
+        /// Seconds without a heartbeat after which a node is NotReady; Kubernetes' default is 50.
+        #[arg(long)]
+        node_monitor_grace_period: Option<u64>,
+        /// Nodes for a Deployment's pods in turn, as in porter-layer2=worker-p001,worker-p002.
+        #[arg(long = "place", value_name = "DEPLOYMENT=NODE,NODE")]
+        places: Vec<String>,
+        /// Uids and generated names come from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Be kubelet and kube-proxy of a node whose network namespace this process is in.
+    Node(node::Arguments),
+    /// Answer HTTP as a pod: You've hit NAME.
+    Pod {
+        /// The pod's name.
+        #[arg(long)]
+        name: String,
+        /// Where to listen.
+        #[arg(long, default_value = "0.0.0.0:8080")]
+        listen: SocketAddr,
+    },
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let color = match cli.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    log_if_asked(matches!(cli.command, Some(Command::Apiserver { .. } | Command::Node(_))));
+    let done = match cli.command {
+        None => run::tutorial(color),
+        Some(Command::Run { files, seed }) => run::files(&files, seed, color),
+        Some(Command::List { folder }) => list::list(folder),
+        Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {
+            apiserver::Server { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }.run()
+        }
+        Some(Command::Node(arguments)) => arguments.run(),
+        Some(Command::Pod { name, listen }) => bellhop_models::run_pod(&name, listen).map(|()| 0),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+/// Log lines of the programs inside, on standard error: with RUST_LOG, and warnings of servers in any case.
+fn log_if_asked(serves: bool) {
+    let asked = std::env::var_os("RUST_LOG").is_some();
+    if asked || serves {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}

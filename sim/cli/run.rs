@@ -1,0 +1,103 @@
+//! `bellhop-sim run`: the transcript, what was checked, the trace's hash; and on the last line how many passed.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use bellhop_scenario::outcome::Outcome;
+use bellhop_scenario::{PlayError, Scenario, load, play};
+
+use super::{BAD_INPUT, NO_END, embedded};
+use crate::SimWorld;
+
+/// Plays files, one after the other. The exit code is the worst of theirs.
+pub(super) fn files(files: &[PathBuf], seed: Option<u64>, color: bool) -> anyhow::Result<u8> {
+    let mut worst = 0;
+    for (index, file) in files.iter().enumerate() {
+        if index > 0 {
+            print("\n")?;
+        }
+        worst = worst.max(one(file, seed, color, "")?);
+    }
+    Ok(worst)
+}
+
+/// Plays the tutorial that is built in.
+pub(super) fn tutorial(color: bool) -> anyhow::Result<u8> {
+    let folder = embedded::unpack()?;
+    let more = "\
+see more:  cargo run -p bellhop-sim -- list                                     every scenario, a line about each
+           cargo run -p bellhop-sim -- run scenarios/leader-dies.yaml           play one
+           cargo run -p bellhop-sim -- run scenarios/leader-dies.yaml --seed 7  the same with other chance
+           RUST_LOG=info cargo run                                              with Bellhop's own log
+";
+    one(&folder.path().join(embedded::TUTORIAL), None, color, more)
+}
+
+/// Plays one file.
+fn one(file: &Path, seed: Option<u64>, color: bool, more: &str) -> anyhow::Result<u8> {
+    let scenario = match load(file) {
+        Ok(scenario) => scenario,
+        Err(refusal) => {
+            eprintln!("{refusal}");
+            return Ok(BAD_INPUT);
+        }
+    };
+    let mut world = SimWorld::new(seed);
+    match play(&scenario, &mut world) {
+        Ok(outcome) => {
+            print(&report(&scenario, seed, &outcome, &world, color, more))?;
+            Ok(outcome.exit_code())
+        }
+        Err(PlayError::Unplayable(unplayable)) => {
+            eprintln!("error: {} is {unplayable}", file.display());
+            Ok(BAD_INPUT)
+        }
+        Err(error) => {
+            eprintln!("error: {}: {error}", file.display());
+            Ok(NO_END)
+        }
+    }
+}
+
+/// All that is printed of a run.
+fn report(scenario: &Scenario, seed: Option<u64>, outcome: &Outcome, world: &SimWorld, color: bool, more: &str) -> String {
+    let paint = |code: &str, line: &str| if color { format!("\x1b[{code}m{line}\x1b[0m") } else { line.to_owned() };
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = writeln!(text, "{}", paint("1", &format!("{}: {}", scenario.name, scenario.about)));
+    if let Some(why) = &scenario.why {
+        let _ = writeln!(text, "why: {why}");
+    }
+    let _ = writeln!(text);
+    for line in &outcome.transcript {
+        let painted = match line {
+            line if line.contains(" ⚡ ") => paint("33", line),
+            line if line.contains("$ ") && line.starts_with("t+") => paint("1", line),
+            line => line.clone(),
+        };
+        let _ = writeln!(text, "{painted}");
+    }
+    let _ = writeln!(text, "\nchecked:");
+    for check in &outcome.checks {
+        let _ = writeln!(text, "{}", paint(if check.passed { "32" } else { "31" }, &check.to_string()));
+    }
+    for blind in &outcome.blind {
+        let _ = writeln!(text, "{blind}");
+    }
+    let (events, writes) = world.counts();
+    let seed = seed.unwrap_or(scenario.seed);
+    let _ = writeln!(text, "\ntrace {:016x}   seed {seed}, {events} events on the LAN, {writes} writes to the API", world.trace_hash());
+    text.push_str(more);
+    let last = format!("{} passed, {} failed", outcome.passed(), outcome.failed());
+    let _ = writeln!(text, "{}", paint(if outcome.failed() == 0 { "32" } else { "31" }, &last));
+    text
+}
+
+/// To standard output; a reader that has gone is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,208 @@
+//! What is seen in the simulator, in the words of a scenario.
+//!
+//! The fabric's events and the API's writes come in as they happen, from inside their transactions; [`Eye::take`] tells them as
+//! observations. Only what a scenario looks at is kept. Every write goes into the hash, looked at or not.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bellhop_apiserver::{ApiServer, WriteRecord};
+use bellhop_core::time::Instant;
+use bellhop_fabric::{CurlError, CurlId, CurlReport, EchoOutcome, Event, Fabric, NicId, PingId};
+use bellhop_scenario::observation::{ArpFrame, ArpOperation, CurlFailure, HttpAnswer};
+use bellhop_scenario::{Look, Observation, ProbeId, RunId, Seen};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::clock::WorldClock;
+use crate::machines::{Machines, NicPlace};
+
+/// A continuous probe, or a command, that a program of the fabric runs for.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    Probe { probe: ProbeId, from: String, target: String },
+    Command { run: RunId },
+}
+
+/// Collects what is seen.
+pub(crate) struct Eye {
+    /// From the fabric, as it happened.
+    events: Rc<RefCell<Vec<(Instant, Event)>>>,
+    writes: Arc<Mutex<Writes>>,
+    /// Already in the scenario's words: outputs, notes, crashes.
+    said: Rc<RefCell<Vec<(Instant, Seen)>>>,
+    nics: BTreeMap<NicId, NicPlace>,
+    pub(crate) pings: BTreeMap<PingId, Purpose>,
+    pub(crate) curls: BTreeMap<CurlId, Purpose>,
+}
+
+/// Where programs say what they have to say.
+#[derive(Clone)]
+pub(crate) struct Log(Rc<RefCell<Vec<(Instant, Seen)>>>);
+
+impl Log {
+    pub(crate) fn say(&self, at: Instant, what: Seen) {
+        self.0.borrow_mut().push((at, what));
+    }
+}
+
+/// Writes to the API.
+#[derive(Default)]
+struct Writes {
+    /// Those that are looked at.
+    kept: Vec<WriteRecord>,
+    hash: Xxh3,
+}
+
+impl Eye {
+    /// Opens it over a world that has just been made.
+    pub(crate) fn new(looks: &[Look], machines: &Machines, fabric: &mut Fabric, api: &ApiServer) -> Self {
+        let kinds: BTreeSet<(String, String)> = looks
+            .iter()
+            .filter_map(|look| match look {
+                Look::Objects { api_version, kind } => Some((api_version.clone(), kind.clone())),
+                _ => None,
+            })
+            .collect();
+        let writes = Arc::new(Mutex::new(Writes::default()));
+        let into = Arc::clone(&writes);
+        api.observe(move |record| {
+            let mut writes = into.lock().unwrap_or_else(PoisonError::into_inner);
+            writes.hash.update(form(record).as_bytes());
+            let text = |key: &str| record.object[key].as_str().unwrap_or_default().to_owned();
+            if kinds.contains(&(text("apiVersion"), text("kind"))) {
+                writes.kept.push(record.clone());
+            }
+        });
+        let events = Rc::default();
+        fabric.set_sink(sink(looks, machines, Rc::clone(&events)));
+        Self { events, writes, said: Rc::default(), nics: machines.nics.clone(), pings: BTreeMap::new(), curls: BTreeMap::new() }
+    }
+
+    /// Where to say something.
+    pub(crate) fn log(&self) -> Log {
+        Log(Rc::clone(&self.said))
+    }
+
+    /// The hash of all writes so far.
+    pub(crate) fn hash(&self) -> u64 {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).hash.digest()
+    }
+
+    /// What was seen since the last call, in order of time; times count from `zero`, and what was before it is at zero.
+    pub(crate) fn take(&mut self, zero: Instant) -> Vec<Observation> {
+        let since = |at: Instant| at.saturating_since(zero);
+        let mut seen = Vec::new();
+        for (at, what) in self.said.borrow_mut().drain(..) {
+            seen.push(Observation { at: since(at), what });
+        }
+        for record in std::mem::take(&mut self.writes.lock().unwrap_or_else(PoisonError::into_inner).kept) {
+            let at = since(WorldClock::moment_of(record.time));
+            seen.push(Observation { at, what: object(record) });
+        }
+        for (at, event) in self.events.take() {
+            if let Some(what) = self.event(at, zero, event) {
+                seen.push(Observation { at: since(at), what });
+            }
+        }
+        seen.sort_by_key(|observation| observation.at);
+        seen
+    }
+
+    /// One event of the fabric, if it is of interest.
+    fn event(&self, at: Instant, zero: Instant, event: Event) -> Option<Seen> {
+        match event {
+            Event::Sent { nic, frame } => {
+                let arp = frame.arp().filter(|_| at >= zero)?;
+                Some(Seen::Frame(ArpFrame {
+                    segment: self.nics.get(&nic)?.segment.clone(),
+                    ethernet_source: frame.source(),
+                    ethernet_destination: frame.destination(),
+                    operation: match arp.operation {
+                        bellhop_fabric::Operation::Request => ArpOperation::Request,
+                        bellhop_fabric::Operation::Reply => ArpOperation::Reply,
+                    },
+                    sender_mac: arp.sender_mac,
+                    sender_ip: arp.sender_ip,
+                    target_mac: arp.target_mac,
+                    target_ip: arp.target_ip,
+                }))
+            }
+            Event::Neighbor { nic, address, state, mac } => {
+                let place = self.nics.get(&nic)?;
+                let (machine, dev) = (place.machine.clone(), place.nic.clone());
+                let state = Some(format!("{state:?}").to_uppercase());
+                Some(Seen::Neighbor { machine, dev, dst: IpAddr::V4(address), lladdr: mac, state })
+            }
+            Event::Echo { ping, to, echo, .. } => {
+                let Purpose::Probe { probe, from, .. } = self.pings.get(&ping)? else { return None };
+                let sent = echo.sent.saturating_since(zero);
+                let answer = match echo.outcome {
+                    EchoOutcome::Answered { round_trip, .. } => Some(sent + round_trip),
+                    EchoOutcome::Unreachable { .. } | EchoOutcome::Lost => None,
+                };
+                Some(Seen::Ping { probe: *probe, from: from.clone(), to: IpAddr::V4(to), seq: u64::from(echo.sequence), sent, answer })
+            }
+            Event::Curl { curl, report, .. } => {
+                let started = report.started.saturating_since(zero);
+                match self.curls.get(&curl)? {
+                    Purpose::Probe { probe, from, target } => {
+                        let result = answer(&report);
+                        Some(Seen::Curl { probe: *probe, from: from.clone(), url: target.clone(), started, result })
+                    }
+                    Purpose::Command { run } => {
+                        Some(Seen::Output { run: *run, started, text: report.to_string(), exit: report.exit_code() })
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Keeps the events that may be of interest.
+fn sink(looks: &[Look], machines: &Machines, events: Rc<RefCell<Vec<(Instant, Event)>>>) -> bellhop_fabric::Sink {
+    let frames = looks.contains(&Look::Frames);
+    let watched = |machine: &str| looks.contains(&Look::Neighbors { machine: machine.to_owned() });
+    let tables: BTreeSet<NicId> = machines.nics.iter().filter(|(_, place)| watched(&place.machine)).map(|(nic, _)| *nic).collect();
+    Box::new(move |at, event| {
+        let wanted = match event {
+            Event::Sent { frame, .. } => frames && frame.ethertype() == 0x0806,
+            Event::Neighbor { nic, .. } => tables.contains(nic),
+            Event::Echo { .. } | Event::Curl { .. } => true,
+            _ => false,
+        };
+        if wanted {
+            events.borrow_mut().push((at, event.clone()));
+        }
+    })
+}
+
+/// What of a write goes into the hash.
+fn form(record: &WriteRecord) -> String {
+    let WriteRecord { client, verb, resource, subresource, namespace, name, resource_version, time, deleted, object } = record;
+    format!("{time} {client} {verb} {resource}/{subresource} {namespace}/{name} {resource_version} {deleted} {object}\n")
+}
+
+fn object(record: WriteRecord) -> Seen {
+    let text = |key: &str| record.object[key].as_str().unwrap_or_default().to_owned();
+    Seen::Object {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        namespace: Some(record.namespace).filter(|namespace| !namespace.is_empty()),
+        name: record.name,
+        object: (!record.deleted).then(|| serde_json::Value::clone(&record.object)),
+    }
+}
+
+fn answer(report: &CurlReport) -> Result<HttpAnswer, CurlFailure> {
+    match &report.result {
+        Ok(answer) => Ok(HttpAnswer { status: answer.status, body: answer.body.clone() }),
+        Err(CurlError::Refused) => Err(CurlFailure::CouldNotConnect("connection refused".to_owned())),
+        Err(CurlError::NoRoute) => Err(CurlFailure::CouldNotConnect("no route to host".to_owned())),
+        Err(CurlError::ConnectTimeout | CurlError::Timeout) => Err(CurlFailure::TimedOut),
+        Err(CurlError::Reset | CurlError::Empty) => Err(CurlFailure::Reset),
+    }
+}

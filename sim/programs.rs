@@ -1,0 +1,132 @@
+//! Programs: futures that the driver polls in a fixed order, and can freeze or kill.
+//!
+//! Nothing is spawned. A program that is woken is polled at the driver's next turn, in the order of the programs' keys; one that is taken
+//! out is dropped in mid-flight, as a process is by SIGKILL. What the programs are is their makers' business.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::task::AtomicWaker;
+
+/// Which program. They are polled in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// Scheduler, controllers, and what else a cluster has once.
+    ControlPlane,
+    /// kubelet and kube-proxy of a node.
+    Node(String),
+    /// The replica of Bellhop on a node.
+    Bellhop(String),
+    /// Something that the operator typed, by number.
+    Operator(usize),
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Which.
+    pub(crate) key: Key,
+    /// An error, or a panic with its message.
+    pub(crate) result: Result<(), String>,
+}
+
+type Body = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+
+/// A program, and whether it wants to be polled.
+struct Program {
+    body: Body,
+    flag: Arc<Flag>,
+    waker: Waker,
+}
+
+/// Set when a program is woken; wakes the driver too.
+struct Flag {
+    woken: AtomicBool,
+    driver: Arc<AtomicWaker>,
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.driver.wake();
+    }
+}
+
+/// All programs that run.
+#[derive(Default)]
+pub(crate) struct Programs {
+    running: BTreeMap<Key, Program>,
+    driver: Arc<AtomicWaker>,
+}
+
+impl Programs {
+    /// Starts a program in place of the one that has the same key, if any.
+    pub(crate) fn start(&mut self, key: Key, body: impl Future<Output = anyhow::Result<()>> + 'static) {
+        let flag = Arc::new(Flag { woken: AtomicBool::new(true), driver: Arc::clone(&self.driver) });
+        let waker = Waker::from(Arc::clone(&flag));
+        self.running.insert(key, Program { body: Box::pin(body), flag, waker });
+    }
+
+    /// Drops a program where it stands. `false` if there is none.
+    pub(crate) fn kill(&mut self, key: &Key) -> bool {
+        self.running.remove(key).is_some()
+    }
+
+    /// Whether it runs.
+    pub(crate) fn runs(&self, key: &Key) -> bool {
+        self.running.contains_key(key)
+    }
+
+    /// Whether some program wants to be polled.
+    pub(crate) fn any_woken(&self) -> bool {
+        self.running.values().any(|program| program.flag.woken.load(Ordering::Relaxed))
+    }
+
+    /// Polls every program that is woken, once, in order; and says which of them ended.
+    pub(crate) fn poll_woken(&mut self) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for (key, program) in &mut self.running {
+            if !program.flag.woken.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            let mut context = Context::from_waker(&program.waker);
+            let result = match catch_unwind(AssertUnwindSafe(|| program.body.as_mut().poll(&mut context))) {
+                Ok(Poll::Pending) => continue,
+                Ok(Poll::Ready(result)) => result.map_err(|error| format!("{error:#}")),
+                Err(panic) => Err(format!("panicked: {}", words(&*panic))),
+            };
+            ended.push(Ended { key: key.clone(), result });
+        }
+        for Ended { key, .. } in &ended {
+            self.running.remove(key);
+        }
+        ended
+    }
+
+    /// Ends when some program is woken, or at `until`. Time passes meanwhile, if it is paused.
+    pub(crate) async fn wait(&self, until: tokio::time::Instant) {
+        let mut sleep = std::pin::pin!(tokio::time::sleep_until(until));
+        poll_fn(|context| {
+            self.driver.register(context.waker());
+            if self.any_woken() {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().poll(context)
+        })
+        .await;
+    }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}

@@ -1,0 +1,118 @@
+//! The simulator as a world for scenarios: one thread, one paused runtime, the whole program inside.
+//!
+//! A thin shell over `stage`: it owns the runtime, and turns the scenario's time into the world's. The same scenario and seed give
+//! the same observations and the same [`SimWorld::trace_hash`], in every process.
+
+use std::time::Duration;
+
+use bellhop_scenario::{Action, Look, Observation, Scenario, Unplayable, World, WorldError};
+use tokio::runtime::Runtime;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::machines;
+use crate::stage::Stage;
+
+/// A simulated LAN and cluster that plays one scenario.
+pub struct SimWorld {
+    /// Instead of the scenario's own seed.
+    seed: Option<u64>,
+    /// Dropped before the runtime that its timers are in.
+    stage: Option<Stage>,
+    runtime: Option<Runtime>,
+    /// Seen before the end and not yet handed out.
+    left: Vec<Observation>,
+    /// The hash at the end.
+    hash: u64,
+    /// Events of the fabric and writes to the API until the end.
+    counts: (u64, u64),
+}
+
+impl SimWorld {
+    /// A world that will draw from `seed`, or from the scenario's own.
+    pub fn new(seed: Option<u64>) -> Self {
+        Self { seed, stage: None, runtime: None, left: Vec::new(), hash: 0, counts: (0, 0) }
+    }
+
+    /// The one number that stands for everything that happened: the fabric's events and the API's writes. Zero before the end.
+    pub fn trace_hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many events the fabric had, and how many writes took effect in the API. Zero before the end.
+    pub fn counts(&self) -> (u64, u64) {
+        self.counts
+    }
+
+    /// Runtime and stage, once started.
+    fn parts(&mut self) -> Result<(&Runtime, &mut Stage), WorldError> {
+        match (&self.runtime, &mut self.stage) {
+            (Some(runtime), Some(stage)) => Ok((runtime, stage)),
+            _ => Err(WorldError("the simulator has not been started".to_owned())),
+        }
+    }
+}
+
+impl World for SimWorld {
+    fn name(&self) -> &str {
+        "simulator"
+    }
+
+    fn supports(&self, scenario: &Scenario) -> Result<(), Unplayable> {
+        machines::supports(scenario)
+    }
+
+    fn slack(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn start(&mut self, scenario: &Scenario, looks: &[Look]) -> Result<(), WorldError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            // One yield then means that everything runnable has run (simulation.md §2).
+            .event_interval(u32::MAX)
+            .build()
+            .map_err(|error| WorldError(format!("no runtime: {error}")))?;
+        let seed = self.seed.unwrap_or(scenario.seed);
+        let stage = runtime.block_on(Stage::build(scenario, seed, looks));
+        self.runtime = Some(runtime);
+        self.stage = Some(stage.map_err(WorldError)?);
+        Ok(())
+    }
+
+    fn run_until(&mut self, at: Duration) -> Result<(), WorldError> {
+        let (runtime, stage) = self.parts()?;
+        let until = stage.zero + at;
+        runtime.block_on(stage.run_until(until)).map_err(WorldError)
+    }
+
+    fn now(&self) -> Duration {
+        self.stage.as_ref().map_or(Duration::ZERO, |stage| stage.lan.fabric.borrow().now().saturating_since(stage.zero))
+    }
+
+    fn act(&mut self, action: &Action) -> Result<(), WorldError> {
+        let (runtime, stage) = self.parts()?;
+        runtime.block_on(async { stage.act(action) }).map_err(WorldError)
+    }
+
+    fn observations(&mut self) -> Vec<Observation> {
+        let mut seen = std::mem::take(&mut self.left);
+        if let Some(stage) = &mut self.stage {
+            seen.extend(stage.eye.take(stage.zero));
+        }
+        seen
+    }
+
+    fn finish(&mut self) -> Result<(), WorldError> {
+        if let Some(mut stage) = self.stage.take() {
+            let fabric = stage.lan.fabric.borrow();
+            let parts = [fabric.trace_hash().to_le_bytes(), stage.eye.hash().to_le_bytes()];
+            self.hash = xxh3_64(&parts.concat());
+            self.counts = (fabric.event_count(), stage.api.writes());
+            drop(fabric);
+            self.left.extend(stage.eye.take(stage.zero));
+        }
+        self.runtime = None;
+        Ok(())
+    }
+}
