@@ -1,0 +1,109 @@
+//! `bellhop-e2e`: plays scenario files on real kernels. `e2e/run` builds what it needs and calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use bellhop_e2e::suite::{self, Suite, UNPLAYABLE};
+use bellhop_e2e::world::{NetnsWorld, Programs};
+use bellhop_scenario::PlayError;
+use clap::{Parser, Subcommand};
+
+/// Plays scenario files on real Linux kernels, in network namespaces. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "bellhop-e2e", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play all files of a folder, or those named, several at once
+    Suite {
+        /// Where scenarios are
+        #[arg(long, default_value = "scenarios")]
+        scenarios: PathBuf,
+        /// Where captures, logs and transcripts go
+        #[arg(long, default_value = "target/e2e")]
+        out: PathBuf,
+        /// How many at once
+        #[arg(long, default_value_t = 4)]
+        jobs: usize,
+        /// Names of scenarios, without .yaml
+        names: Vec<String>,
+    },
+    /// Play one file and print what every machine showed
+    Play {
+        /// The scenario
+        file: PathBuf,
+        /// Where captures and logs go
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
+        Command::Play { file, out } => play_one(file, out),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Root, or a word about it.
+fn root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("NOTHING WAS TESTED: network namespaces need root (sudo e2e/run)");
+    }
+    Ok(())
+}
+
+fn play_all(scenarios: PathBuf, out: PathBuf, jobs: usize, names: &[String]) -> Result<u8> {
+    root()?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(&scenarios).with_context(|| format!("failed to list {}", scenarios.display()))? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|it| it == "yaml") && (names.is_empty() || names.contains(&name)) {
+            files.push(path);
+        }
+    }
+    if files.is_empty() || (!names.is_empty() && files.len() < names.len()) {
+        bail!("no such scenario: {} ({} found in {})", names.join(" "), files.len(), scenarios.display());
+    }
+    let count = suite::run(&Suite { files, jobs, out })?;
+    if count.skipped > 0 {
+        println!("{} not playable here", count.skipped);
+    }
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(u8::from(count.failed > 0))
+}
+
+fn play_one(file: PathBuf, out: PathBuf) -> Result<u8> {
+    root()?;
+    let scenario = match bellhop_scenario::load(&file) {
+        Ok(scenario) => scenario,
+        Err(refusal) => bail!("{refusal}"),
+    };
+    let beside = std::env::current_exe()?;
+    let programs = Programs { bellhop: beside.with_file_name("bellhop"), sim: beside.with_file_name("bellhop-sim") };
+    let mut world = NetnsWorld::new(programs, out);
+    match bellhop_scenario::play(&scenario, &mut world) {
+        Ok(outcome) => {
+            print!("{outcome}");
+            Ok(outcome.exit_code())
+        }
+        Err(error @ PlayError::Unplayable(_)) => {
+            println!("{error}");
+            Ok(UNPLAYABLE)
+        }
+        Err(error) => bail!(error),
+    }
+}
