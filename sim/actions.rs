@@ -189,7 +189,7 @@ impl Stage {
     fn operator(&self) -> Operator {
         let address = self.machines.nodes.values().next().map_or(Ipv4Addr::LOCALHOST, |(ip, _)| *ip);
         Operator {
-            client: self.api.client(ClientName::from("kubectl")),
+            client: kube::Client::new(self.api.client_service(ClientName::from("kubectl")), "default"),
             folder: self.scenario.folder.clone(),
             server: format!("{address}:6443"),
             now: self.clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

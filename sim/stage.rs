@@ -81,7 +81,7 @@ impl Stage {
     pub(crate) async fn build(scenario: &Scenario, seed: u64, looks: &[Look]) -> Result<Self, String> {
         let (mut fabric, machines) = machines::build(&scenario.topology, seed)?;
         let clock = WorldClock::start();
-        let api = ApiServer::new(Config::new(stream(seed, "api").next_u64(), Arc::new(clock.clone())));
+        let api = ApiServer::new(&Config { seed: stream(seed, "api").next_u64(), clock: Arc::new(clock.clone()), ..Config::default() });
         let eye = Eye::new(looks, &machines, &mut fabric, &api);
         let mut stage = Self {
             scenario: scenario.clone(),
@@ -175,7 +175,7 @@ impl Stage {
         Ok(Env {
             clock: Rc::new(self.clock.clone()),
             rng: stream(self.seed, &format!("{label} {starts}")),
-            client: self.api.client(ClientName::from(label)),
+            client: kube::Client::new(self.api.client_service(ClientName::from(label)), "default"),
             links: Rc::new(MachineLinks::new(Rc::clone(&self.lan), id)),
             shutdown,
         })

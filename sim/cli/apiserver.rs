@@ -39,8 +39,8 @@ impl Server {
 
     async fn serve(self) -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(self.listen).await.with_context(|| format!("failed to listen on {}", self.listen))?;
-        let server = ApiServer::new(Config::new(self.seed, Arc::new(SystemClock)));
-        let kubeconfig = bellhop_apiserver::kubeconfig(listener.local_addr()?);
+        let server = ApiServer::new(&Config { seed: self.seed, clock: Arc::new(SystemClock), ..Config::default() });
+        let kubeconfig = ApiServer::kubeconfig(listener.local_addr()?);
         if let Some(path) = &self.kubeconfig {
             std::fs::write(path, &kubeconfig).with_context(|| format!("failed to write {}", path.display()))?;
         }
@@ -72,7 +72,7 @@ impl Server {
             lifecycle.grace_period = Duration::from_secs(seconds);
         }
         let places = self.places.iter().map(|text| place(text)).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
-        let client = server.client(ClientName::from("control-plane"));
+        let client = kube::Client::new(server.client_service(ClientName::from("control-plane")), "default");
         seed_cluster(&client, &ClusterConfig { proxy }).await?;
         run_control_plane(env(client, stream(self.seed, "control-plane"), shutdown), ControlPlaneConfig { places, lifecycle }).await
     }
