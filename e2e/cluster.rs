@@ -68,7 +68,7 @@ impl Cluster {
         for (deployment, nodes) in &cluster.place {
             command.arg("--place").arg(format!("{deployment}={}", nodes.join(",")));
         }
-        command.args(["--node-monitor-grace-period", &format!("{}s", cluster.node_monitor_grace_period.as_secs())]);
+        command.args(["--node-monitor-grace-period", &cluster.node_monitor_grace_period.as_secs().to_string()]);
         let mut process = Process::start(&mut command, &out.join("apiserver.log"))?;
         let (text, server) = wait_for("the API server", || {
             if process.ended().is_some() {
@@ -145,8 +145,8 @@ impl Cluster {
             let peer_at = self.node(peer)?;
             command.arg("--peer").arg(format!("{peer}={}={}", peer_at.ip, peer_at.pods));
         }
-        for role in self.scenario.topology.nodes.get(name).into_iter().flat_map(|node| &node.roles) {
-            command.args(["--role", role]);
+        if self.scenario.topology.nodes.get(name).is_some_and(|node| node.roles.iter().any(|role| role == "control-plane")) {
+            command.arg("--control-plane");
         }
         let log = self.out.join(format!("node-{name}.log"));
         let process = machine.inside(|| Process::start(&mut command, &log))??;
