@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
 use kube::api::PostParams;
 use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -97,7 +97,12 @@ async fn create<K>(client: &Client, namespace: &str, object: &K) -> anyhow::Resu
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Serialize + DeserializeOwned + std::fmt::Debug,
 {
-    unless_there(Api::namespaced(client.clone(), namespace).create(&PostParams::default(), object).await)
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    // Asked first: a Service that exists is refused for its address, which is taken (by itself), before it is refused for its name.
+    if api.get_opt(&object.name_any()).await?.is_some() {
+        return Ok(());
+    }
+    unless_there(api.create(&PostParams::default(), object).await)
 }
 
 fn unless_there<K>(created: kube::Result<K>) -> anyhow::Result<()> {

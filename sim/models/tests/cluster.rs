@@ -3,17 +3,17 @@
 //! Each test has a small cluster whose nodes note what they were asked to run. The body runs beside the models; a node is frozen by taking its future
 //! away, and all time is tokio's paused clock.
 
-mod stand_in;
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use bellhop::env::{Clock, Env, Link, Links, LocalFuture};
+use bellhop_apiserver::{ApiServer, ClientName, Config};
 use bellhop_core::link::{Interface, LinkError};
 use bellhop_core::name::InterfaceName;
 use bellhop_core::time::Instant;
@@ -29,7 +29,6 @@ use kube::{Api, Client, ResourceExt};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
-use stand_in::StandIn;
 
 /// Tokio's paused clock; the wall starts at a fixed day.
 struct PausedClock(tokio::time::Instant);
@@ -40,8 +39,7 @@ impl Clock for PausedClock {
     }
 
     fn wall(&self) -> jiff::Timestamp {
-        let start = jiff::Timestamp::from_second(1_764_000_000).expect("in range");
-        start + jiff::SignedDuration::try_from(self.0.elapsed()).expect("in range")
+        wall(self.0.elapsed())
     }
 
     fn sleep_until(&self, deadline: Instant) -> LocalFuture<'static> {
@@ -95,12 +93,52 @@ impl RuleSink for Machine {
     }
 }
 
+/// The API server, and every write so far but those of Leases.
+struct Server {
+    api: ApiServer,
+    writes: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn new() -> Self {
+        let start = tokio::time::Instant::now();
+        let clock = Arc::new(move || wall(start.elapsed()));
+        let api = ApiServer::new(&Config { seed: 1, clock, ..Config::default() });
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let log = writes.clone();
+        api.observe(move |write| {
+            if !write.resource.starts_with("leases") {
+                let line = format!("{} {} {} {}", write.verb, write.resource, write.subresource, write.name);
+                log.lock().expect("no holder panicked").push(line);
+            }
+        });
+        Self { api, writes }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.api.client_service(ClientName::from("test")), "default")
+    }
+
+    fn set_away(&self, away: bool) {
+        self.api.set_reachable(None, !away);
+    }
+
+    fn writes(&self) -> Vec<String> {
+        self.writes.lock().expect("no holder panicked").clone()
+    }
+}
+
+fn wall(elapsed: Duration) -> jiff::Timestamp {
+    let start = jiff::Timestamp::from_second(1_764_000_000).expect("in range");
+    start + jiff::SignedDuration::try_from(elapsed).expect("in range")
+}
+
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 
 const WORKERS: [&str; 2] = ["worker-p001", "worker-p002"];
 
 struct Cluster {
-    server: StandIn,
+    server: Server,
     clock: Rc<PausedClock>,
     control_plane: Running,
     nodes: BTreeMap<&'static str, Running>,
@@ -109,7 +147,7 @@ struct Cluster {
 
 impl Cluster {
     async fn new() -> Self {
-        let server = StandIn::default();
+        let server = Server::new();
         let clock = Rc::new(PausedClock(tokio::time::Instant::now()));
         seed_cluster(&server.client(), &ClusterConfig::default()).await.expect("an empty cluster takes its seed");
         let places = [("web".to_owned(), WORKERS.map(str::to_owned).to_vec())].into();
@@ -182,7 +220,7 @@ impl Cluster {
     }
 }
 
-fn env(server: &StandIn, clock: &Rc<PausedClock>, seed: u64) -> Env {
+fn env(server: &Server, clock: &Rc<PausedClock>, seed: u64) -> Env {
     let rng = ChaCha8Rng::seed_from_u64(seed);
     Env {
         clock: clock.clone(),
