@@ -6,28 +6,44 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use bellhop_core::name::ServiceKey;
+use anyhow::{Context, ensure};
+use bellhop::env::{Clock, Env, Link, Links, LocalFuture};
+use bellhop_apiserver::{ApiServer, ClientName, Config, SystemClock};
+use bellhop_core::link::{Interface, LinkError};
+use bellhop_core::name::{InterfaceName, ServiceKey};
+use bellhop_core::time::Instant;
 use bellhop_models::{
-    ContainerToRun, EndpointRule, NetnsConfig, NodeConfig, NodeKernel, PodNamespaces, PodRunner, PodToRun, PortRule, Protocol, ProxyMode,
-    RuleSink, ServiceRule, ServiceRules, TrafficPolicy, run_pod,
+    ClusterConfig, ContainerToRun, ControlPlaneConfig, EndpointRule, NetnsConfig, NodeConfig, NodeKernel, PodNamespaces, PodRunner,
+    PodToRun, PortRule, Protocol, ProxyMode, RuleSink, ServiceRule, ServiceRules, TrafficPolicy, run_control_plane, run_netns_node,
+    run_pod, seed_cluster,
 };
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
 use libtest_mimic::{Arguments, Failed, Trial};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
 const CLIENT: &str = "192.168.0.5";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
 const POD: Ipv4Addr = Ipv4Addr::new(10, 233, 1, 2);
 
+type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 type Body = fn(&World) -> Result<()>;
 
-const TESTS: [(&str, Body); 5] = [
+const TESTS: [(&str, Body); 6] = [
     ("local_keeps_the_clients_address", local_keeps_the_clients_address),
     ("cluster_shows_the_pod_the_nodes_address", cluster_shows_the_pod_the_nodes_address),
     ("local_without_an_endpoint_here_is_silent_and_cluster_without_any_is_refused", no_endpoints),
     ("the_node_answers_arp_for_the_address_unless_strict_arp_is_on", strict_arp),
+    ("a_whole_node_serves_the_tutorials_service", a_whole_node_serves),
     ("everything_is_taken_away_at_the_end", everything_is_taken_away),
 ];
 
@@ -216,6 +232,111 @@ fn strict_arp(world: &World) -> Result<()> {
     kernel.apply(&rules(TrafficPolicy::Cluster, None, false))?;
     world.ask(&ping)?;
     Ok(())
+}
+
+/// Kubelet, kube-proxy and the controllers, on real time, from the seed's manifests to the client's `curl`.
+fn a_whole_node_serves(world: &World) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let api = ApiServer::new(&Config { clock: Arc::new(SystemClock), ..Config::default() });
+        let client = || Client::new(api.client_service(ClientName::from("test")), "default");
+        let env = || Env {
+            clock: Rc::new(RealClock(tokio::time::Instant::now())),
+            rng: ChaCha8Rng::seed_from_u64(1),
+            client: client(),
+            links: Rc::new(NoLinks),
+            shutdown: CancellationToken::new(),
+        };
+        seed_cluster(&client(), &ClusterConfig::default()).await?;
+        let deployment: Deployment = serde_json::from_value(deployment())?;
+        Api::namespaced(client(), "default").create(&PostParams::default(), &deployment).await?;
+        Api::namespaced(client(), "default").create(&PostParams::default(), &serde_json::from_value::<Service>(service())?).await?;
+        let ingress = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": [{"ip": ADDRESS}]}}}));
+        Api::<Service>::namespaced(client(), "default").patch_status("web", &PatchParams::default(), &ingress).await?;
+        let (node, network) = node();
+        tokio::select! {
+            result = run_control_plane(env(), ControlPlaneConfig::default()) => result.context("the control plane ended"),
+            result = run_netns_node(env(), node, network) => result.context("the node ended"),
+            answer = first_answer(world) => {
+                let answer = answer?;
+                ensure!(answer.contains("You've hit web-") && answer.contains(&format!("x-client-address: {CLIENT}\r\n")), "{answer}");
+                Ok(())
+            }
+        }
+    })?;
+    let links = run("ip -o link")?;
+    ensure!(!links.contains("cni0"), "{links}");
+    Ok(())
+}
+
+/// What the client gets, once it gets something. The client waits in between, so that the node's programs can run.
+async fn first_answer(world: &World) -> Result<String> {
+    let mac = mac_of_eth0()?;
+    world.ask(&format!("ip neigh replace {ADDRESS} lladdr {mac} dev eth0 nud permanent"))?;
+    let mut last = String::new();
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let namespace = format!("--net=/proc/{}/ns/net", world.client.id());
+        let url = format!("http://{ADDRESS}");
+        let curl = ["curl", "--silent", "--show-error", "--include", "--max-time", "1", &url];
+        let output = tokio::process::Command::new("nsenter").arg(namespace).args(curl).output().await?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        last = String::from_utf8_lossy(&output.stderr).into_owned();
+    }
+    anyhow::bail!("no answer: {last}")
+}
+
+fn deployment() -> serde_json::Value {
+    let container = json!({"name": "kubia", "image": "luksa/kubia", "ports": [{"containerPort": 8080}]});
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}});
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+}
+
+fn service() -> serde_json::Value {
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
+    let spec = json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": ports, "externalTrafficPolicy": "Local"});
+    json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec})
+}
+
+/// The machine's time.
+struct RealClock(tokio::time::Instant);
+
+impl Clock for RealClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.0.elapsed()
+    }
+
+    fn wall(&self) -> jiff::Timestamp {
+        bellhop_apiserver::Clock::now(&SystemClock)
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> LocalFuture<'static> {
+        Box::pin(tokio::time::sleep_until(self.0 + deadline.since_zero()))
+    }
+}
+
+/// The models open no links.
+struct NoLinks;
+
+impl Links for NoLinks {
+    fn interfaces(&self) -> Vec<Interface> {
+        Vec::new()
+    }
+
+    fn route_to(&self, _: IpAddr) -> Option<InterfaceName> {
+        None
+    }
+
+    fn changed(&self) -> LocalFuture<'_> {
+        Box::pin(std::future::pending())
+    }
+
+    fn open(&self, interface: &InterfaceName) -> Result<Box<dyn Link>, LinkError> {
+        Err(LinkError::Gone(interface.clone()))
+    }
 }
 
 fn everything_is_taken_away(world: &World) -> Result<()> {
