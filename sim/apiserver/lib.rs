@@ -1,1 +1,46 @@
-//! To be written.
+//! An in-memory Kubernetes API: one store, served in process to a `kube::Client` and over HTTP to an unmodified kubectl.
+//!
+//! ```text
+//! server    the public face: in-process service, HTTP, switches, observers, tables
+//! dispatch  one request to one answer          request, discovery, openapi, status
+//! read write delete patch                      the verbs
+//! admission schema names crd events            what is accepted, and how it is completed
+//! engine store watch selector                  the state, its history, who is told
+//! table                                        what `kubectl get` prints
+//! ```
+//!
+//! Time comes from a [`Clock`], chance from a seed, and nothing is spawned: the same requests in the same order give the same answers.
+//! What it deliberately does not have: authentication and authorization (RBAC objects are inert), admission webhooks, quotas,
+//! **CEL rules of CRDs (`x-kubernetes-validations` are stored, never evaluated)**, protobuf, and controllers, except for garbage collection,
+//! the end of namespaces and the establishing of CRDs, which happen within the request that causes them. Objects that name an owner
+//! which never existed are kept.
+
+mod admission;
+mod apply;
+mod clock;
+mod crd;
+mod delete;
+mod discovery;
+mod dispatch;
+mod engine;
+mod events;
+mod http;
+mod names;
+mod object;
+mod openapi;
+mod patch;
+mod read;
+mod registry;
+mod request;
+mod schema;
+mod selector;
+mod server;
+mod status;
+mod store;
+mod subresource;
+mod table;
+mod watch;
+mod write;
+
+pub use clock::{Clock, SystemClock};
+pub use server::{ApiServer, ClientName, ClientService, Config, ResponseBody, TableRequest, WriteRecord};

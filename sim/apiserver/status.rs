@@ -1,0 +1,200 @@
+//! Refusals, as the API server words them: an HTTP code, a reason, a sentence and the details that kubectl reads.
+//!
+//! The shapes are `metav1.Status` of k8s.io/apimachinery `pkg/api/errors`; this module decides no refusal, it only spells them.
+
+use serde_json::{Value, json};
+
+use crate::registry::Kind;
+
+/// A refused request: everything of a `Status` object.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct ApiError {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) details: Value,
+}
+
+impl ApiError {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: Value::Null }
+    }
+
+    /// 404 for a path that names no resource we serve.
+    pub(crate) fn no_such_path() -> Self {
+        let mut error = Self::new(404, "NotFound", "the server could not find the requested resource");
+        error.details = json!({});
+        error
+    }
+
+    /// 404 for an object.
+    pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
+        Self::new(404, "NotFound", format!("{} \"{name}\" not found", kind.resource)).about(kind, name)
+    }
+
+    /// 404 for a namespace that an object was to be created in.
+    pub(crate) fn no_namespace(name: &str) -> Self {
+        let mut error = Self::new(404, "NotFound", format!("namespaces \"{name}\" not found"));
+        error.details = json!({"name": name, "kind": "namespaces"});
+        error
+    }
+
+    /// 409 on creation.
+    pub(crate) fn already_exists(kind: &Kind, name: &str) -> Self {
+        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", kind.resource)).about(kind, name)
+    }
+
+    /// 409 when the resourceVersion, uid or precondition does not hold.
+    pub(crate) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.resource)).about(kind, name)
+    }
+
+    /// 409 with causes: fields that another field manager owns (server-side apply).
+    pub(crate) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let list = conflicts.iter().map(|(manager, field)| format!("conflict with \"{manager}\": {field}")).collect::<Vec<_>>();
+        let plural = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
+        let message = match list.as_slice() {
+            [one] => format!("Apply failed with 1 conflict: {one}"),
+            many => format!("Apply failed with {} {plural}: {}", many.len(), many.join("\n")),
+        };
+        let mut error = Self::new(409, "Conflict", message);
+        let causes = conflicts.iter().map(
+            |(manager, field)| json!({"reason": "FieldManagerConflict", "message": format!("conflict with \"{manager}\""), "field": field}),
+        );
+        error.details = json!({"causes": causes.collect::<Vec<_>>()});
+        error
+    }
+
+    /// 422 with one cause per offending field.
+    pub(crate) fn invalid(kind: &Kind, name: &str, fields: &[FieldError]) -> Self {
+        let list = fields.iter().map(FieldError::sentence).collect::<Vec<_>>();
+        let said = if let [one] = list.as_slice() { one.clone() } else { format!("[{}]", list.join(", ")) };
+        let mut error = Self::new(422, "Invalid", format!("{} \"{name}\" is invalid: {said}", kind.qualified_kind()));
+        let causes = fields.iter().map(|field| json!({"reason": field.reason, "message": field.detail, "field": field.path}));
+        error.details = json!({"name": name, "group": kind.group, "kind": kind.kind, "causes": causes.collect::<Vec<_>>()});
+        error
+    }
+
+    /// 400.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// 403 for what the object's state forbids.
+    pub(crate) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::new(403, "Forbidden", format!("{} \"{name}\" is forbidden: {why}", kind.resource)).about(kind, name)
+    }
+
+    /// 405.
+    pub(crate) fn method_not_allowed() -> Self {
+        let mut error = Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+        error.details = json!({});
+        error
+    }
+
+    /// 406, the client accepts nothing that we can write.
+    pub(crate) fn unsupported_media_type(given: &str) -> Self {
+        let message = format!("the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {given})");
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 410: the version asked for is compacted.
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// 504: the version asked for does not exist yet.
+    pub(crate) fn too_large_resource_version(asked: u64, current: u64) -> Self {
+        let mut error = Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
+        error.details = json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1});
+        error
+    }
+
+    /// 500 without a reason, as plain Go errors come out.
+    pub(crate) fn plain(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
+    fn about(mut self, kind: &Kind, name: &str) -> Self {
+        self.details = json!({"name": name, "kind": kind.plural});
+        if !kind.group.is_empty() {
+            self.details["group"] = json!(kind.group);
+        }
+        self
+    }
+
+    /// The `Status` body.
+    pub(crate) fn to_status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if !self.details.is_null() {
+            status["details"] = self.details.clone();
+        }
+        if self.reason.is_empty() && let Some(map) = status.as_object_mut() {
+            map.remove("reason");
+        }
+        status
+    }
+}
+
+/// One field that validation refuses (apimachinery `pkg/util/validation/field`).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FieldError {
+    pub(crate) path: String,
+    pub(crate) reason: &'static str,
+    pub(crate) detail: String,
+}
+
+impl FieldError {
+    pub(crate) fn required(path: impl Into<String>, detail: &str) -> Self {
+        let detail = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        Self { path: path.into(), reason: "FieldValueRequired", detail }
+    }
+
+    pub(crate) fn invalid(path: impl Into<String>, value: &Value, detail: impl AsRef<str>) -> Self {
+        Self { path: path.into(), reason: "FieldValueInvalid", detail: format!("Invalid value: {value}: {}", detail.as_ref()) }
+    }
+
+    /// A value of the wrong JSON type, worded as CRD validation words it.
+    pub(crate) fn wrong_type(path: impl Into<String>, found: &str, wanted: &str) -> Self {
+        let path = path.into();
+        let detail = format!("Invalid value: \"{found}\": {path} in body must be of type {wanted}: \"{found}\"");
+        Self { path, reason: "FieldValueTypeInvalid", detail }
+    }
+
+    pub(crate) fn unsupported(path: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
+        let mut list = supported.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>();
+        list.sort();
+        let detail = format!("Unsupported value: {value}: supported values: {}", list.join(", "));
+        Self { path: path.into(), reason: "FieldValueNotSupported", detail }
+    }
+
+    pub(crate) fn forbidden(path: impl Into<String>, detail: impl AsRef<str>) -> Self {
+        Self { path: path.into(), reason: "FieldValueForbidden", detail: format!("Forbidden: {}", detail.as_ref()) }
+    }
+
+    pub(crate) fn duplicate(path: impl Into<String>, value: &Value) -> Self {
+        Self { path: path.into(), reason: "FieldValueDuplicate", detail: format!("Duplicate value: {value}") }
+    }
+
+    pub(crate) fn sentence(&self) -> String {
+        format!("{}: {}", self.path, self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    #[test]
+    fn a_refused_service_names_each_field_as_kubectl_prints_it() {
+        let services = registry::builtin("", "v1", "services").expect("services are built in");
+        let error = ApiError::invalid(&services, "web", &[FieldError::required("spec.ports", "")]);
+        assert_eq!(error.message, "Service \"web\" is invalid: spec.ports: Required value");
+        assert_eq!(error.to_status()["details"]["causes"][0]["field"], "spec.ports");
+    }
+}

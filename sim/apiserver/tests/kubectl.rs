@@ -1,0 +1,3 @@
+//! To be replaced: the real kubectl against the server.
+
+fn main() {}
