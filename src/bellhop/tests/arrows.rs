@@ -79,13 +79,25 @@ fn every_crate_inside_the_simulator_bans_what_differs_from_run_to_run() {
             "std::time::SystemTime::now",
             "std::thread::spawn",
         ];
-        let conditional =
-            [("rand", "rand::rng"), ("jiff", "jiff::Timestamp::now"), ("tokio", "tokio::spawn"), ("tokio", "tokio::task::spawn_local")];
+        let conditional = [("jiff", "jiff::Timestamp::now"), ("tokio", "tokio::spawn"), ("tokio", "tokio::task::spawn_local")];
         bans.extend(conditional.iter().filter(|(library, _)| package.dependencies.contains(*library)).map(|(_, ban)| *ban));
         for ban in bans.into_iter().filter(|ban| !NOT_YET_BANNED.contains(&(name, ban))) {
             assert!(text.contains(&format!("\"{ban}\"")), "{} does not ban {ban}", path.display());
         }
     }
+}
+
+#[test]
+fn no_crate_inside_the_simulator_takes_chance_from_the_system() {
+    let packages = packages();
+    for name in SIMULATED {
+        for rand in &packages[name].rand {
+            assert_eq!(rand["uses_default_features"], false, "{name}: rand's default features bring the system's entropy");
+            assert!(rand["features"] == serde_json::json!(["std"]) || rand["features"] == serde_json::json!([]), "{name}: {rand}");
+        }
+    }
+    let found = packages.values().filter(|package| !package.rand.is_empty()).count();
+    assert!(found > 0, "core draws with rand; this test did not see that");
 }
 
 #[test]
@@ -121,6 +133,8 @@ struct Package {
     folder: PathBuf,
     /// Names of the crates that a normal build takes (not those of tests, benches and build scripts).
     dependencies: BTreeSet<String>,
+    /// How it takes rand and rand_chacha, if it does.
+    rand: Vec<Value>,
 }
 
 /// The members of the workspace, by name.
@@ -133,10 +147,12 @@ fn packages() -> BTreeMap<String, Package> {
 fn read_package(package: &Value) -> Package {
     let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
     let dependencies = package["dependencies"].as_array().expect("a list of dependencies").iter();
-    let normal = dependencies.filter(|dependency| dependency["kind"].is_null());
+    let normal: Vec<&Value> = dependencies.filter(|dependency| dependency["kind"].is_null()).collect();
+    let rand = normal.iter().filter(|dependency| dependency["name"].as_str().is_some_and(|name| name.starts_with("rand")));
     Package {
+        rand: rand.map(|dependency| (*dependency).clone()).collect(),
         folder: manifest.parent().expect("the folder of a manifest").to_owned(),
-        dependencies: normal.map(|dependency| dependency["name"].as_str().expect("a name").to_owned()).collect(),
+        dependencies: normal.iter().map(|dependency| dependency["name"].as_str().expect("a name").to_owned()).collect(),
     }
 }
 
