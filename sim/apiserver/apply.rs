@@ -150,7 +150,9 @@ impl Managers {
     fn conflicts(&self, me: &Owner, wanted: &Leaves, config: &Value, current: &Value) -> Vec<(String, String)> {
         let differs = |leaf: &&Leaf| value_at(config, leaf) != value_at(current, leaf);
         let others = self.0.iter().filter(|(owner, _)| owner != me && !(owner.manager == me.manager && owner.operation == "Apply"));
-        others.flat_map(|(owner, leaves)| leaves.intersection(wanted).filter(differs).map(|leaf| (owner.describe(), dotted(leaf)))).collect()
+        others
+            .flat_map(|(owner, leaves)| leaves.intersection(wanted).filter(differs).map(|leaf| (owner.describe(), dotted(leaf))))
+            .collect()
     }
 
     fn take_from_others(&mut self, me: &Owner, wanted: &Leaves, config: &Value, current: &Value) {
@@ -175,11 +177,19 @@ impl Managers {
 impl Owner {
     fn read(entry: &Value) -> Self {
         let operation = if entry["operation"] == "Apply" { "Apply" } else { "Update" };
-        Self { manager: object::text(entry, &["manager"]).to_owned(), operation, subresource: object::text(entry, &["subresource"]).to_owned() }
+        Self {
+            manager: object::text(entry, &["manager"]).to_owned(),
+            operation,
+            subresource: object::text(entry, &["subresource"]).to_owned(),
+        }
     }
 
     fn describe(&self) -> String {
-        if self.subresource.is_empty() { self.manager.clone() } else { format!("{}\" with subresource \"{}", self.manager, self.subresource) }
+        if self.subresource.is_empty() {
+            self.manager.clone()
+        } else {
+            format!("{}\" with subresource \"{}", self.manager, self.subresource)
+        }
     }
 
     fn entry(&self, api_version: &str, now: Timestamp, fields: &Value) -> Value {
@@ -198,7 +208,18 @@ impl Owner {
 fn leaves_of(kind: &str, object: &Value, custom: bool) -> Leaves {
     let mut leaves = Leaves::new();
     collect(kind, object, &mut Vec::new(), &mut Vec::new(), custom, &mut leaves);
-    let system = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"];
+    let system = [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
     leaves.retain(|leaf| {
         let first = leaf.first().map(String::as_str).unwrap_or_default();
         let second = leaf.get(1).and_then(|field| field.strip_prefix("f:")).unwrap_or_default();
@@ -312,7 +333,9 @@ fn remove_leaf(object: &mut Value, leaf: &[String]) {
             if !rest.is_empty() {
                 remove_leaf(&mut list[index], rest);
             }
-            let only_key = list[index].as_object().is_none_or(|item| item.keys().all(|name| key.contains_key(name)) || key.keys().any(|name| !item.contains_key(name)));
+            let only_key = list[index]
+                .as_object()
+                .is_none_or(|item| item.keys().all(|name| key.contains_key(name)) || key.keys().any(|name| !item.contains_key(name)));
             if only_key || rest.is_empty() {
                 list.remove(index);
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::ClientName;
 use crate::clock;
 use crate::engine::{Actor, Engine};
 use crate::names::{self, NameRule};
@@ -15,7 +16,6 @@ use crate::registry::{self, Custom, Kind, PrinterColumn, Scale};
 use crate::schema::Schema;
 use crate::status::FieldError;
 use crate::store::{Change, GroupResource, ObjectKey};
-use crate::ClientName;
 
 /// Reads a stored change: a CRD's kinds come, change or go.
 pub(crate) fn note(engine: &mut Engine, change: &Change) {
@@ -37,7 +37,10 @@ pub(crate) fn finish(engine: &mut Engine, removed: &Value) {
     let Some(crds) = registry::builtin("apiextensions.k8s.io", "v1", "customresourcedefinitions") else { return };
     let Some((group, _)) = object::text(removed, &["apiVersion"]).split_once('/') else { return };
     let kind = object::text(removed, &["kind"]);
-    let Some(plural) = engine.custom.values().find(|known| known.group == group && known.kind == kind).map(|known| known.plural.clone()) else { return };
+    let Some(plural) = engine.custom.values().find(|known| known.group == group && known.kind == kind).map(|known| known.plural.clone())
+    else {
+        return;
+    };
     let key = ObjectKey::new("", &format!("{plural}.{group}"));
     let waiting = engine.store.get(&crds.storage, &key).is_some_and(|crd| object::is_deleting(crd) && object::finalizers(crd).is_empty());
     if waiting && engine.store.scan(&GroupResource::new(group, &plural), None).next().is_none() {
@@ -53,7 +56,11 @@ pub(crate) fn complete(engine: &Engine, crd: &mut Value) {
     object::set_default_text(names, "singular", &kind.to_lowercase());
     object::set_default_text(names, "listKind", &format!("{kind}List"));
     object::set_default(object::map_mut(crd, "spec"), "conversion", json!({"strategy": "None"}));
-    let stored: Vec<Value> = object::list(crd, &["spec", "versions"]).iter().filter(|version| version["storage"] == true).map(|version| version["name"].clone()).collect();
+    let stored: Vec<Value> = object::list(crd, &["spec", "versions"])
+        .iter()
+        .filter(|version| version["storage"] == true)
+        .map(|version| version["name"].clone())
+        .collect();
     let mut versions = object::list(crd, &["status", "storedVersions"]).to_vec();
     versions.extend(stored.into_iter().filter(|name| !versions.contains(name)).collect::<Vec<_>>());
     let now = clock::time(engine.now);
@@ -64,7 +71,10 @@ pub(crate) fn complete(engine: &Engine, crd: &mut Value) {
     status.insert("acceptedNames".to_owned(), accepted);
     status.insert("storedVersions".to_owned(), json!(versions));
     if !has_conditions {
-        let conditions = [condition("NamesAccepted", "NoConflicts", "no conflicts found"), condition("Established", "InitialNamesAccepted", "the initial names have been accepted")];
+        let conditions = [
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        ];
         status.insert("conditions".to_owned(), json!(conditions));
     }
 }
@@ -86,7 +96,11 @@ pub(crate) fn validate(engine: &Engine, crd: &Value) -> Vec<FieldError> {
     for key in ["plural", "singular"] {
         let name = text(&["spec", "names", key]);
         if !names::is_label_1035(name) {
-            errors.push(FieldError::invalid(format!("spec.names.{key}"), &json!(name), "a DNS-1035 label must consist of lower case alphanumeric characters or '-'"));
+            errors.push(FieldError::invalid(
+                format!("spec.names.{key}"),
+                &json!(name),
+                "a DNS-1035 label must consist of lower case alphanumeric characters or '-'",
+            ));
         }
     }
     if !matches!(text(&["spec", "scope"]), "Namespaced" | "Cluster") {
@@ -108,7 +122,11 @@ fn version_errors(crd: &Value) -> Vec<FieldError> {
     let versions = object::list(crd, &["spec", "versions"]);
     let mut errors = Vec::new();
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
-        errors.push(FieldError::invalid("spec.versions", &json!(versions.len()), "must have exactly one version marked as storage version"));
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            &json!(versions.len()),
+            "must have exactly one version marked as storage version",
+        ));
     }
     for (index, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{index}]");
@@ -171,7 +189,9 @@ fn kind(crd: &Value, version: &Value, storage_version: &str) -> Kind {
     let group = object::text(crd, &["spec", "group"]).to_owned();
     let resource = GroupResource::new(&group, &text("plural"));
     let schema = object::at(version, &["schema", "openAPIV3Schema"]).cloned().unwrap_or_else(|| json!({}));
-    let fields = object::list(version, &["selectableFields"]).iter().map(|field| object::text(field, &["jsonPath"]).trim_start_matches('.').to_owned());
+    let fields = object::list(version, &["selectableFields"])
+        .iter()
+        .map(|field| object::text(field, &["jsonPath"]).trim_start_matches('.').to_owned());
     let reversed: Vec<&str> = group.split('.').rev().collect();
     let name = object::text(version, &["name"]).to_owned();
     Kind {
@@ -195,13 +215,18 @@ fn kind(crd: &Value, version: &Value, storage_version: &str) -> Kind {
         name_rule: NameRule::Subdomain,
         fields: fields.collect(),
         schema: Some(Schema::custom(&schema)),
-        custom: Some(Custom { columns: object::list(version, &["additionalPrinterColumns"]).iter().map(column).collect(), openapi: schema }),
+        custom: Some(Custom {
+            columns: object::list(version, &["additionalPrinterColumns"]).iter().map(column).collect(),
+            openapi: schema,
+        }),
         group,
     }
 }
 
 fn scale(scale: &Value) -> Scale {
-    let path = |key: &str| object::text(scale, &[key]).trim_start_matches('.').split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let path = |key: &str| {
+        object::text(scale, &[key]).trim_start_matches('.').split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
     Scale {
         spec_replicas: path("specReplicasPath"),
         status_replicas: path("statusReplicasPath"),

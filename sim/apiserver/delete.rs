@@ -136,7 +136,10 @@ fn check(kind: &Kind, key: &ObjectKey, stored: &Value, options: &Options) -> Res
         return Err(ApiError::conflict(kind, &key.name, &why));
     }
     if !options.resource_version.is_empty() && options.resource_version != version {
-        let why = format!("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {version}", options.resource_version);
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {version}",
+            options.resource_version
+        );
         return Err(ApiError::conflict(kind, &key.name, &why));
     }
     let kept = ["default", "kube-system", "kube-public"].contains(&key.name.as_str());
@@ -214,7 +217,9 @@ fn propagate(engine: &mut Engine, object: &mut Value, propagation: Propagation) 
             for (resource, key) in &dependents {
                 delete_dependent(engine, resource, key);
             }
-            if engine.store.dependents(&uid).iter().any(|dependent| blocks(engine, dependent, &uid)) && !object::finalizers(object).contains(&FOREGROUND) {
+            if engine.store.dependents(&uid).iter().any(|dependent| blocks(engine, dependent, &uid))
+                && !object::finalizers(object).contains(&FOREGROUND)
+            {
                 let finalizers = object::metadata_mut(object).entry("finalizers").or_insert_with(|| json!([]));
                 finalizers.as_array_mut().into_iter().for_each(|list| list.push(json!(FOREGROUND)));
             }
@@ -351,7 +356,16 @@ pub(crate) fn evict(engine: &mut Engine, call: &Call<'_>, body: &Value) -> Resul
     let request = Request::bodiless(call.client.clone());
     let options = Options::of(&body["deleteOptions"], &request)?;
     let path = ResourcePath { subresource: String::new(), ..call.path.clone() };
-    let call = Call { path: &path, kind: call.kind, client: call.client.clone(), verb: "delete", manager: call.manager.clone(), dry_run: call.dry_run, validation: call.validation, warnings: Vec::new() };
+    let call = Call {
+        path: &path,
+        kind: call.kind,
+        client: call.client.clone(),
+        verb: "delete",
+        manager: call.manager.clone(),
+        dry_run: call.dry_run,
+        validation: call.validation,
+        warnings: Vec::new(),
+    };
     delete(engine, &call, &options)?;
     Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 }

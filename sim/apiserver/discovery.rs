@@ -74,7 +74,13 @@ fn by_preference<T>(versions: &BTreeMap<String, T>) -> Vec<&String> {
     let rank = |version: &str| {
         let rest = version.trim_start_matches('v');
         let (major, stage) = rest.split_once(|c: char| c.is_alphabetic()).unwrap_or((rest, ""));
-        let stability = if stage.is_empty() { 0 } else if rest.contains("beta") { 1 } else { 2 };
+        let stability = if stage.is_empty() {
+            0
+        } else if rest.contains("beta") {
+            1
+        } else {
+            2
+        };
         let minor: u32 = stage.trim_start_matches(char::is_alphabetic).parse().unwrap_or(0);
         (stability, std::cmp::Reverse(major.parse::<u32>().unwrap_or(0)), std::cmp::Reverse(minor))
     };
@@ -92,7 +98,8 @@ fn group<T>(name: &str, versions: &BTreeMap<String, T>) -> Value {
 fn resources(group_version: &str, kinds: &[Arc<Kind>]) -> Value {
     let mut resources = Vec::new();
     for kind in kinds {
-        let mut resource = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS});
+        let mut resource =
+            json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind, "verbs": VERBS});
         for (key, values) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
             if !values.is_empty() {
                 resource[key] = json!(values);
@@ -130,7 +137,8 @@ fn subresources(kind: &Kind) -> Vec<(&'static str, GroupVersionKind<'_>, &'stati
 
 fn aggregated_document(engine: &Engine, core: bool) -> Document {
     let all = groups(engine);
-    let items: Vec<Value> = all.iter().filter(|(name, _)| name.is_empty() == core).map(|(name, versions)| aggregated_group(name, versions)).collect();
+    let items: Vec<Value> =
+        all.iter().filter(|(name, _)| name.is_empty() == core).map(|(name, versions)| aggregated_group(name, versions)).collect();
     let document = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
     let content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     Document { content_type, ..Document::json(&document) }

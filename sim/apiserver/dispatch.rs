@@ -101,14 +101,23 @@ fn list(engine: &Engine, kind: &Kind, path: &ResourcePath, request: &Request) ->
     }
     if request.wants_partial_metadata() {
         let items: Vec<Value> = listed.items.iter().map(|object| table::partial_metadata(object)).collect();
-        let body = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": listed.metadata(), "items": items});
+        let body =
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": listed.metadata(), "items": items});
         return Ok(json_response(200, &body, &[]));
     }
     Ok(text_response(200, "application/json", listed.to_json(kind), &[]))
 }
 
 /// Writes one object in the form the client asked for.
-fn view(engine: &Engine, kind: &Kind, path: &ResourcePath, request: &Request, code: u16, body: &Value, warnings: &[String]) -> Response<ResponseBody> {
+fn view(
+    engine: &Engine,
+    kind: &Kind,
+    path: &ResourcePath,
+    request: &Request,
+    code: u16,
+    body: &Value,
+    warnings: &[String],
+) -> Response<ResponseBody> {
     let of_the_kind = object::text(body, &["kind"]) == kind.kind && path.subresource != "scale";
     if of_the_kind && request.wants_table() {
         let table = table::of_object(kind, body, engine.now, request.query.get("includeObject"));
@@ -128,7 +137,8 @@ pub(crate) fn body_object(request: &Request) -> Result<Value, ApiError> {
         "application/yaml" => yaml(&request.body),
         other => return Err(ApiError::unsupported_media_type(other)),
     };
-    let body: Value = body.map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized (must be of type {}): {error}", "Object")))?;
+    let body: Value = body
+        .map_err(|error| ApiError::bad_request(format!("the object provided is unrecognized (must be of type {}): {error}", "Object")))?;
     if body.is_object() { Ok(body) } else { Err(ApiError::bad_request("the object provided is not a JSON object")) }
 }
 
@@ -150,7 +160,11 @@ impl<'a> Call<'a> {
             "" | "Warn" => FieldValidation::Warn,
             "Strict" => FieldValidation::Strict,
             "Ignore" => FieldValidation::Ignore,
-            other => return Err(ApiError::bad_request(format!("fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""))),
+            other => {
+                return Err(ApiError::bad_request(format!(
+                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                )));
+            }
         };
         let verb = match request.method.as_str() {
             "POST" => "create",
@@ -158,6 +172,15 @@ impl<'a> Call<'a> {
             "PATCH" => "patch",
             _ => "delete",
         };
-        Ok(Self { kind, path, client: request.client.clone(), verb, manager: request.field_manager(), dry_run, validation, warnings: Vec::new() })
+        Ok(Self {
+            kind,
+            path,
+            client: request.client.clone(),
+            verb,
+            manager: request.field_manager(),
+            dry_run,
+            validation,
+            warnings: Vec::new(),
+        })
     }
 }

@@ -62,7 +62,8 @@ pub(crate) fn expire(engine: &mut Engine) {
         }
         engine.event_expiry.pop_front();
         // A later write has its own, later entry.
-        let unchanged = engine.store.get(&events.storage, &key).is_some_and(|event| object::resource_version(event) == revision.to_string());
+        let unchanged =
+            engine.store.get(&events.storage, &key).is_some_and(|event| object::resource_version(event) == revision.to_string());
         if unchanged {
             engine.remove(&actor, &events, &key);
         }
@@ -77,7 +78,8 @@ mod tests {
 
     #[test]
     fn an_event_survives_the_way_there_and_back() {
-        let event = json!({"apiVersion": "events.k8s.io/v1", "note": "moved", "regarding": {"name": "web"}, "reportingController": "bellhop"});
+        let event =
+            json!({"apiVersion": "events.k8s.io/v1", "note": "moved", "regarding": {"name": "web"}, "reportingController": "bellhop"});
         let stored = to_core(event.clone());
         assert_eq!((&stored["message"], &stored["involvedObject"]["name"]), (&json!("moved"), &json!("web")));
         assert_eq!(to_events_v1(&stored), event);

@@ -60,7 +60,9 @@ pub(crate) fn refuse(rule: NameRule, path: &str, name: &str) -> Option<FieldErro
         NameRule::Subdomain => (is_subdomain(name), 253, SUBDOMAIN),
         NameRule::Label => (is_label(name), 63, LABEL),
         NameRule::Label1035 => (is_label_1035(name), 63, LABEL_1035),
-        NameRule::PathSegment => (!matches!(name, "." | "..") && !name.contains(['/', '%']), usize::MAX, "may not be '.' or '..' or contain '/' or '%'"),
+        NameRule::PathSegment => {
+            (!matches!(name, "." | "..") && !name.contains(['/', '%']), usize::MAX, "may not be '.' or '..' or contain '/' or '%'")
+        }
     };
     let too_long = name.len() > limit;
     let sentence = if too_long { format!("must be no more than {limit} characters") } else { sentence.to_owned() };

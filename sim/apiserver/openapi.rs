@@ -48,7 +48,8 @@ fn operations(kind: &Kind) -> Value {
     let parameters = json!([parameter("dryRun"), parameter("fieldManager"), parameter("fieldValidation"), parameter("force")]);
     let strategic = kind.custom.is_none().then_some("application/strategic-merge-patch+json");
     let media_types = ["application/json-patch+json", "application/merge-patch+json"].into_iter().chain(strategic);
-    let content: Map<String, Value> = media_types.map(|media_type| (media_type.to_owned(), json!({"schema": {"type": "object"}}))).collect();
+    let content: Map<String, Value> =
+        media_types.map(|media_type| (media_type.to_owned(), json!({"schema": {"type": "object"}}))).collect();
     json!({
         "get": {"x-kubernetes-action": "get", "x-kubernetes-group-version-kind": gvk(kind), "responses": {"200": {"description": "OK"}}},
         "patch": {

@@ -106,8 +106,12 @@ fn starting_point(engine: &Engine, request: &Request, limited: bool) -> Result<(
     if version.is_empty() || version == "0" {
         return match rule {
             "" => Ok((current, None)),
-            _ if version.is_empty() => Err(ApiError::bad_request("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided")),
-            "Exact" => Err(ApiError::bad_request("resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")),
+            _ if version.is_empty() => Err(ApiError::bad_request(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            )),
+            "Exact" => Err(ApiError::bad_request(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            )),
             _ => Ok((current, None)),
         };
     }
@@ -119,7 +123,9 @@ fn starting_point(engine: &Engine, request: &Request, limited: bool) -> Result<(
         "Exact" => Ok((asked, None)),
         "NotOlderThan" => Ok((current, None)),
         "" => Ok((if limited { asked } else { current }, None)),
-        other => Err(ApiError::bad_request(format!("resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""))),
+        other => Err(ApiError::bad_request(format!(
+            "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
+        ))),
     }
 }
 
@@ -127,7 +133,9 @@ fn expired_continue(token: &str, revision: u64) -> ApiError {
     if token.is_empty() {
         return ApiError::expired(format!("The resourceVersion for the provided list is too old: {revision}"));
     }
-    ApiError::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.")
+    ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+    )
 }
 
 // The token is opaque to clients; ours is plain text in hexadecimal, so that no base64 is needed.

@@ -119,12 +119,28 @@ struct Row {
 }
 
 const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
 ];
 const POD_FIELDS: &[&str] = &[
-    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
-    "status.podIP", "status.podIPs", "status.nominatedNodeName",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
 ];
 const CORE: &str = "io.k8s.api.core.v1";
 const APPS: &str = "io.k8s.api.apps.v1";
@@ -166,7 +182,11 @@ impl Row {
         let is_event = self.kind == "Event";
         let schema_name = format!("{}.{}", self.module, self.kind);
         let keys = |path: [&str; 2]| path.map(str::to_owned).to_vec();
-        let scale = flag('c').then(|| Scale { spec_replicas: keys(["spec", "replicas"]), status_replicas: keys(["status", "replicas"]), selector: None });
+        let scale = flag('c').then(|| Scale {
+            spec_replicas: keys(["spec", "replicas"]),
+            status_replicas: keys(["status", "replicas"]),
+            selector: None,
+        });
         Kind {
             group: self.group.to_owned(),
             version: "v1".to_owned(),
@@ -175,7 +195,13 @@ impl Row {
             plural: self.plural.to_owned(),
             singular: self.kind.to_lowercase(),
             short_names: self.short.iter().map(|name| (*name).to_owned()).collect(),
-            categories: if flag('a') { vec!["all".to_owned()] } else if self.kind == "CustomResourceDefinition" { vec!["api-extensions".to_owned()] } else { Vec::new() },
+            categories: if flag('a') {
+                vec!["all".to_owned()]
+            } else if self.kind == "CustomResourceDefinition" {
+                vec!["api-extensions".to_owned()]
+            } else {
+                Vec::new()
+            },
             namespaced: flag('n'),
             storage: if is_event { GroupResource::new("", "events") } else { resource.clone() },
             storage_version: if is_event || self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) },

@@ -101,7 +101,12 @@ impl Query {
     /// Splits and decodes a query string.
     pub(crate) fn parse(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Self(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (decode(key, true), decode(value, true))).collect())
+        Self(
+            pairs
+                .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+                .map(|(key, value)| (decode(key, true), decode(value, true)))
+                .collect(),
+        )
     }
 
     /// The first value of a parameter, empty where it is missing.

@@ -195,9 +195,7 @@ impl Node {
     fn read(schema: &Value, custom: bool) -> Self {
         let flag = |key: &str| schema.get(key).and_then(Value::as_bool).unwrap_or(false);
         let child = |key: &str| schema.get(key).filter(|child| child.is_object()).map(|child| Box::new(Self::read(child, custom)));
-        let length = |text: &str, list: &str, map: &str| {
-            [text, list, map].iter().find_map(|key| schema.get(*key).and_then(Value::as_u64))
-        };
+        let length = |text: &str, list: &str, map: &str| [text, list, map].iter().find_map(|key| schema.get(*key).and_then(Value::as_u64));
         let number = |key: &str| schema.get(key).and_then(Value::as_f64);
         let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         let types = match schema.get("type") {
@@ -213,7 +211,14 @@ impl Node {
             properties: properties.map(|(key, child)| (key.clone(), Self::read(child, custom))).collect(),
             additional: child("additionalProperties"),
             items: child("items"),
-            required: schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            required: schema
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             allowed: schema.get("enum").and_then(Value::as_array).cloned().unwrap_or_default(),
             default: schema.get("default").filter(|_| custom).cloned(),
             pattern: schema.get("pattern").and_then(Value::as_str).and_then(|pattern| regex::Regex::new(pattern).ok()),
@@ -289,7 +294,10 @@ impl Node {
 fn reference(schema: &Value) -> Option<String> {
     let wrapped = || schema.get("allOf")?.get(0)?.get("$ref");
     let path = schema.get("$ref").or_else(wrapped)?.as_str()?;
-    path.rsplit('/').next().map(str::to_owned)
+    let name = path.rsplit('/').next()?;
+    // These are whatever JSON they are (`apiextensions` JSON, JSONSchemaPropsOrArray and its like), though OpenAPI calls them objects.
+    let any = name.ends_with(".JSON") || name.contains(".JSONSchemaPropsOr");
+    (!any).then(|| name.to_owned())
 }
 
 /// Every built-in schema by its OpenAPI name, as JSON: what `/openapi/v3` serves and `kubectl explain` reads.
@@ -318,13 +326,37 @@ fn generate() -> Map<String, Value> {
         ($($kind:ty),* $(,)?) => { $( generator.subschema_for::<$kind>(); )* };
     }
     kinds!(
-        core::v1::Namespace, core::v1::Node, core::v1::Pod, core::v1::Service, core::v1::ConfigMap, core::v1::Secret, core::v1::Endpoints,
-        core::v1::Event, core::v1::ServiceAccount, core::v1::Binding, apps::v1::Deployment, apps::v1::ReplicaSet, apps::v1::DaemonSet,
-        autoscaling::v1::Scale, policy::v1::Eviction, discovery::v1::EndpointSlice, coordination::v1::Lease, events::v1::Event,
-        rbac::v1::Role, rbac::v1::RoleBinding, rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding,
+        core::v1::Namespace,
+        core::v1::Node,
+        core::v1::Pod,
+        core::v1::Service,
+        core::v1::ConfigMap,
+        core::v1::Secret,
+        core::v1::Endpoints,
+        core::v1::Event,
+        core::v1::ServiceAccount,
+        core::v1::Binding,
+        apps::v1::Deployment,
+        apps::v1::ReplicaSet,
+        apps::v1::DaemonSet,
+        autoscaling::v1::Scale,
+        policy::v1::Eviction,
+        discovery::v1::EndpointSlice,
+        coordination::v1::Lease,
+        events::v1::Event,
+        rbac::v1::Role,
+        rbac::v1::RoleBinding,
+        rbac::v1::ClusterRole,
+        rbac::v1::ClusterRoleBinding,
         apiextensions::v1::CustomResourceDefinition,
     );
-    generator.take_definitions(true)
+    let mut definitions = generator.take_definitions(true);
+    // Upstream these marshal as whatever JSON they hold (custom marshalers); k8s-openapi's schema calls them objects.
+    for name in ["JSON", "JSONSchemaPropsOrArray", "JSONSchemaPropsOrBool", "JSONSchemaPropsOrStringArray"] {
+        let name = format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.{name}");
+        definitions.insert(name, json!({"x-kubernetes-preserve-unknown-fields": true}));
+    }
+    definitions
 }
 
 fn join(path: &str, key: &str) -> String {
@@ -377,16 +409,17 @@ mod tests {
 
     fn eip() -> Schema {
         Schema::custom(&json!({"type": "object", "required": ["spec"], "properties": {"spec": {
-            "type": "object", "required": ["address"], "properties": {
-                "address": {"type": "string", "pattern": "^[0-9./,:-]+$"},
-                "protocol": {"type": "string", "enum": ["bgp", "layer2"], "default": "layer2"},
-                "disable": {"type": "boolean"},
-            }}}}))
+        "type": "object", "required": ["address"], "properties": {
+            "address": {"type": "string", "pattern": "^[0-9./,:-]+$"},
+            "protocol": {"type": "string", "enum": ["bgp", "layer2"], "default": "layer2"},
+            "disable": {"type": "boolean"},
+        }}}}))
     }
 
     #[test]
     fn a_custom_object_loses_unknown_fields_and_gains_defaults() {
-        let mut object = json!({"apiVersion": "a/v1", "kind": "Eip", "metadata": {"name": "x"}, "spec": {"address": "10.0.0.1", "colour": 1}});
+        let mut object =
+            json!({"apiVersion": "a/v1", "kind": "Eip", "metadata": {"name": "x"}, "spec": {"address": "10.0.0.1", "colour": 1}});
         assert_eq!(eip().prune(&mut object), ["spec.colour"]);
         eip().fill_defaults(&mut object);
         assert_eq!(object["spec"], json!({"address": "10.0.0.1", "protocol": "layer2"}));

@@ -153,7 +153,12 @@ impl ApiServer {
     /// What `kubectl get` prints for a collection or an object; the sentence kubectl prints on stderr when there is nothing or it is refused.
     pub fn table(&self, wanted: &TableRequest) -> Result<String, String> {
         let mut engine = self.lock();
-        let find = |name: &str| engine.kinds().find(|kind| kind.plural == name || kind.singular == name || kind.short_names.iter().any(|short| short == name)).cloned();
+        let find = |name: &str| {
+            engine
+                .kinds()
+                .find(|kind| kind.plural == name || kind.singular == name || kind.short_names.iter().any(|short| short == name))
+                .cloned()
+        };
         let Some(kind) = find(&wanted.resource) else {
             return Err(format!("error: the server doesn't have a resource type \"{}\"", wanted.resource));
         };

@@ -95,7 +95,9 @@ impl ApiError {
 
     /// 406, the client accepts nothing that we can write.
     pub(crate) fn unsupported_media_type(given: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {given})");
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {given})"
+        );
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -107,7 +109,8 @@ impl ApiError {
     /// 504: the version asked for does not exist yet.
     pub(crate) fn too_large_resource_version(asked: u64, current: u64) -> Self {
         let mut error = Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"));
-        error.details = json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1});
+        error.details =
+            json!({"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}], "retryAfterSeconds": 1});
         error
     }
 
@@ -133,7 +136,9 @@ impl ApiError {
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
-        if self.reason.is_empty() && let Some(map) = status.as_object_mut() {
+        if self.reason.is_empty()
+            && let Some(map) = status.as_object_mut()
+        {
             map.remove("reason");
         }
         status

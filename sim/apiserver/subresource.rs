@@ -40,7 +40,11 @@ pub(crate) fn patch_scale(engine: &mut Engine, call: &mut Call<'_>, request: &Re
     write_scale(engine, call, |scale| patch::patch(kind, form, scale, &request.body))
 }
 
-fn write_scale(engine: &mut Engine, call: &mut Call<'_>, change: impl FnOnce(&Value) -> Result<Value, ApiError>) -> Result<Value, ApiError> {
+fn write_scale(
+    engine: &mut Engine,
+    call: &mut Call<'_>,
+    change: impl FnOnce(&Value) -> Result<Value, ApiError>,
+) -> Result<Value, ApiError> {
     let kind = call.kind;
     let Some(paths) = &kind.scale else { return Err(ApiError::no_such_path()) };
     let name = call.path.name.clone();

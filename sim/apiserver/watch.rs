@@ -32,7 +32,13 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 const TIMEOUT_DEFAULT_SECONDS: u64 = 1800;
 
 /// Starts a watch: checks what can be refused at once, everything else is said in the stream.
-pub(crate) fn start(server: &ApiServer, engine: &mut Engine, kind: &Arc<Kind>, path: &ResourcePath, request: &Request) -> Result<Response<ResponseBody>, ApiError> {
+pub(crate) fn start(
+    server: &ApiServer,
+    engine: &mut Engine,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    request: &Request,
+) -> Result<Response<ResponseBody>, ApiError> {
     let query = &request.query;
     let mut fields = query.get("fieldSelector").to_owned();
     if !path.name.is_empty() {
@@ -44,7 +50,11 @@ pub(crate) fn start(server: &ApiServer, engine: &mut Engine, kind: &Arc<Kind>, p
     let version = query.get("resourceVersion");
     let initial = initial_events(query.flag("sendInitialEvents"), query.get("resourceVersionMatch"), bookmarks, version)?;
     let current = engine.store.revision();
-    let asked: u64 = if version.is_empty() { 0 } else { version.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))? };
+    let asked: u64 = if version.is_empty() {
+        0
+    } else {
+        version.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?
+    };
     if asked > current {
         return Err(ApiError::too_large_resource_version(asked, current));
     }
@@ -58,7 +68,12 @@ pub(crate) fn start(server: &ApiServer, engine: &mut Engine, kind: &Arc<Kind>, p
         kind: Arc::clone(kind),
         namespace: path.namespace.clone(),
         selection,
-        form: Form { table: request.wants_table(), partial: request.wants_partial_metadata(), include: query.get("includeObject").to_owned(), columns_sent: false },
+        form: Form {
+            table: request.wants_table(),
+            partial: request.wants_partial_metadata(),
+            include: query.get("includeObject").to_owned(),
+            columns_sent: false,
+        },
         position: if state { current } else { asked },
         first: Vec::new(),
         ended: false,
@@ -249,7 +264,10 @@ impl Watch {
         let bookmark = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
         if self.form.table {
             let row = json!({"cells": [], "object": bookmark});
-            return line("BOOKMARK", &json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()}, "columnDefinitions": null, "rows": [row]}));
+            return line(
+                "BOOKMARK",
+                &json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()}, "columnDefinitions": null, "rows": [row]}),
+            );
         }
         if self.form.partial {
             return line("BOOKMARK", &json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}));

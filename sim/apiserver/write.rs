@@ -74,7 +74,10 @@ pub(crate) fn create(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> R
     if engine.store.get(&kind.storage, &key).is_some() {
         return Err(ApiError::already_exists(kind, &name));
     }
-    if kind.status && kind.kind != "Node" && let Some(map) = object.as_object_mut() {
+    if kind.status
+        && kind.kind != "Node"
+        && let Some(map) = object.as_object_mut()
+    {
         map.remove("status");
     }
     complete(kind, &mut object);
@@ -126,7 +129,9 @@ pub(crate) fn update(
     change: impl FnOnce(&Value) -> Result<Value, ApiError>,
 ) -> Result<Value, ApiError> {
     let (kind, key) = (call.kind, call.key());
-    if !matches!(call.path.subresource.as_str(), "" | "scale" | "binding" | "finalize") && !(call.path.subresource == "status" && kind.status) {
+    if !matches!(call.path.subresource.as_str(), "" | "scale" | "binding" | "finalize")
+        && !(call.path.subresource == "status" && kind.status)
+    {
         return Err(ApiError::no_such_path());
     }
     let stored = engine.store.get(&kind.storage, &key).cloned().ok_or_else(|| ApiError::not_found(kind, &key.name))?;
@@ -159,12 +164,22 @@ pub(crate) fn bootstrap(engine: &mut Engine) {
     let mut put = |plural: &str, namespace: &str, body: Value| {
         let Some(kind) = registry::builtin("", "v1", plural) else { return };
         let path = ResourcePath {
-            group: String::new(), version: "v1".to_owned(), namespace: namespace.to_owned(), plural: plural.to_owned(),
-            name: String::new(), subresource: String::new(),
+            group: String::new(),
+            version: "v1".to_owned(),
+            namespace: namespace.to_owned(),
+            plural: plural.to_owned(),
+            name: String::new(),
+            subresource: String::new(),
         };
         let mut call = Call {
-            kind: &kind, path: &path, client: ClientName::from("kube-apiserver"), verb: "create", manager: "kube-apiserver".to_owned(),
-            dry_run: false, validation: FieldValidation::Strict, warnings: Vec::new(),
+            kind: &kind,
+            path: &path,
+            client: ClientName::from("kube-apiserver"),
+            verb: "create",
+            manager: "kube-apiserver".to_owned(),
+            dry_run: false,
+            validation: FieldValidation::Strict,
+            warnings: Vec::new(),
         };
         create(engine, &mut call, body).expect("the first objects are valid, and nothing is there to conflict");
     };
@@ -173,7 +188,11 @@ pub(crate) fn bootstrap(engine: &mut Engine) {
     }
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}]);
-    put("services", "default", json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "labels": labels}, "spec": {"ports": ports}}));
+    put(
+        "services",
+        "default",
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kubernetes", "labels": labels}, "spec": {"ports": ports}}),
+    );
 }
 
 /// Writes a finished object, unless the run is dry, and returns it in the request's version.
@@ -225,7 +244,10 @@ fn decode(call: &mut Call<'_>, mut body: Value) -> Result<Value, ApiError> {
         FieldValidation::Warn => call.warnings.extend(said),
         FieldValidation::Strict => {
             let said = said.join(", ");
-            return Err(ApiError::bad_request(format!("{name} in version \"{}\" cannot be handled as a {name}: strict decoding error: {said}", kind.version)));
+            return Err(ApiError::bad_request(format!(
+                "{name} in version \"{}\" cannot be handled as a {name}: strict decoding error: {said}",
+                kind.version
+            )));
         }
     }
     Ok(body)
@@ -235,14 +257,25 @@ fn decode(call: &mut Call<'_>, mut body: Value) -> Result<Value, ApiError> {
 fn refuse_wrong_types(kind: &Kind, schema: &schema::Schema, body: &Value) -> Result<(), ApiError> {
     let wrong = schema.validate(body).into_iter().find(|error| error.reason == "FieldValueTypeInvalid");
     wrong.map_or(Ok(()), |error| {
-        Err(ApiError::bad_request(format!("{} in version \"{}\" cannot be handled as a {}: json: cannot unmarshal: {}", kind.kind, kind.version, kind.kind, error.sentence())))
+        Err(ApiError::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: json: cannot unmarshal: {}",
+            kind.kind,
+            kind.version,
+            kind.kind,
+            error.sentence()
+        )))
     })
 }
 
 /// Custom objects have the same metadata as built-in ones.
 fn prune_metadata(body: &mut Value) -> Vec<String> {
     let Some(schema) = schema::Schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta") else { return Vec::new() };
-    body.get_mut("metadata").map(|metadata| schema.prune(metadata)).unwrap_or_default().into_iter().map(|path| format!("metadata.{path}")).collect()
+    body.get_mut("metadata")
+        .map(|metadata| schema.prune(metadata))
+        .unwrap_or_default()
+        .into_iter()
+        .map(|path| format!("metadata.{path}"))
+        .collect()
 }
 
 fn give_metadata(engine: &mut Engine, call: &Call<'_>, object: &mut Value) {
@@ -292,7 +325,11 @@ fn check_preconditions(call: &Call<'_>, old: &Value, new: &Value) -> Result<(), 
     }
     let (uid, current) = (object::uid(new), object::uid(old));
     if !uid.is_empty() && uid != current {
-        return Err(ApiError::conflict(kind, name, &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}")));
+        return Err(ApiError::conflict(
+            kind,
+            name,
+            &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"),
+        ));
     }
     let version = object::resource_version(new);
     if !version.is_empty() && version != "0" && version != object::resource_version(old) {
@@ -303,7 +340,17 @@ fn check_preconditions(call: &Call<'_>, old: &Value, new: &Value) -> Result<(), 
 }
 
 fn restore_metadata(new: &mut Value, old: &Value) {
-    for key in ["namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName", "resourceVersion", "selfLink"] {
+    for key in [
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "resourceVersion",
+        "selfLink",
+    ] {
         object::copy_metadata(new, old, key);
     }
     if object::at(new, &["metadata", "managedFields"]).is_none() {
@@ -329,7 +376,9 @@ fn split_status(call: &Call<'_>, new: &mut Value, old: &Value) {
     }
     // Custom kinds and CRDs keep all their metadata, the workloads their labels; Services, Nodes and Pods may change theirs with a status.
     let kept: &[&str] = match call.kind.kind.as_str() {
-        _ if call.kind.custom.is_some() || call.kind.kind == "CustomResourceDefinition" => &["labels", "annotations", "finalizers", "ownerReferences"],
+        _ if call.kind.custom.is_some() || call.kind.kind == "CustomResourceDefinition" => {
+            &["labels", "annotations", "finalizers", "ownerReferences"]
+        }
         "Deployment" => &["labels"],
         "Pod" => &["ownerReferences"],
         _ => &[],
@@ -351,7 +400,11 @@ fn metadata_errors(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Fiel
     errors.extend(names::refuse_labels("metadata.labels", metadata.get("labels")));
     errors.extend(names::refuse_annotations("metadata.annotations", metadata.get("annotations")));
     for finalizer in object::finalizers(object).into_iter().filter(|name| !names::is_qualified_name(name)) {
-        errors.push(FieldError::invalid("metadata.finalizers", &json!(finalizer), "name part must consist of alphanumeric characters, '-', '_' or '.'"));
+        errors.push(FieldError::invalid(
+            "metadata.finalizers",
+            &json!(finalizer),
+            "name part must consist of alphanumeric characters, '-', '_' or '.'",
+        ));
     }
     if let Some(old) = old.filter(|old| object::is_deleting(old)) {
         let before = object::finalizers(old);

@@ -61,7 +61,11 @@ impl Addresses {
     pub(crate) fn free_cluster_ip(&self, ipv6: bool) -> Option<IpAddr> {
         /// More than any simulated cluster's Services; bounds the search.
         const SEARCHED_MAX: u128 = 1 << 20;
-        (1..SEARCHED_MAX).map(|offset| self.nth(ipv6, offset)).take_while(Option::is_some).flatten().find(|address| !self.used.contains(address))
+        (1..SEARCHED_MAX)
+            .map(|offset| self.nth(ipv6, offset))
+            .take_while(Option::is_some)
+            .flatten()
+            .find(|address| !self.used.contains(address))
     }
 
     /// Whether an address that a user wrote is in a service network and free.
@@ -76,7 +80,10 @@ impl Addresses {
     pub(crate) fn free_node_port(&self, what: &str, taken: &BTreeSet<u16>) -> Option<u16> {
         let size = u64::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
         let start = fnv1a(self.seed, what) % size;
-        (0..size).filter_map(|step| u16::try_from((start + step) % size).ok()).map(|offset| NODE_PORTS.start() + offset).find(|port| !self.is_port_taken(*port) && !taken.contains(port))
+        (0..size)
+            .filter_map(|step| u16::try_from((start + step) % size).ok())
+            .map(|offset| NODE_PORTS.start() + offset)
+            .find(|port| !self.is_port_taken(*port) && !taken.contains(port))
     }
 
     /// Whether a node port is another Service's.

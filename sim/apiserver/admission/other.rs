@@ -46,9 +46,11 @@ pub(crate) fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<
         "EndpointSlice" => slice_errors(object, old),
         "Event" => event_errors(kind, object, old),
         "Node" => node_errors(object, old),
-        "RoleBinding" | "ClusterRoleBinding" => {
-            old.and_then(|old| immutable("roleRef", object, old, &["roleRef"])).map(|error| FieldError { detail: error.detail.replace("field is immutable", "cannot change roleRef"), ..error }).into_iter().collect()
-        }
+        "RoleBinding" | "ClusterRoleBinding" => old
+            .and_then(|old| immutable("roleRef", object, old, &["roleRef"]))
+            .map(|error| FieldError { detail: error.detail.replace("field is immutable", "cannot change roleRef"), ..error })
+            .into_iter()
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -92,7 +94,11 @@ fn data_errors(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldErr
     let mut errors = Vec::new();
     for field in ["data", "binaryData"] {
         for key in object[field].as_object().into_iter().flatten().map(|(key, _)| key) {
-            let fits = !key.is_empty() && key.len() <= 253 && key != "." && !key.starts_with("..") && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+            let fits = !key.is_empty()
+                && key.len() <= 253
+                && key != "."
+                && !key.starts_with("..")
+                && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
             if !fits {
                 let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
                 errors.push(FieldError::invalid(format!("{field}[{key}]"), &json!(key), detail));
@@ -148,7 +154,11 @@ fn slice_errors(slice: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors.extend(old.and_then(|old| immutable("addressType", slice, old, &["addressType"])));
     let endpoints = object::list(slice, &["endpoints"]);
     if endpoints.len() > ENDPOINTS_MAX {
-        errors.push(FieldError { path: "endpoints".to_owned(), reason: "FieldValueTooMany", detail: format!("Too many: {}: must have at most {ENDPOINTS_MAX} items", endpoints.len()) });
+        errors.push(FieldError {
+            path: "endpoints".to_owned(),
+            reason: "FieldValueTooMany",
+            detail: format!("Too many: {}: must have at most {ENDPOINTS_MAX} items", endpoints.len()),
+        });
     }
     for (index, endpoint) in endpoints.iter().enumerate() {
         let addresses = object::list(endpoint, &["addresses"]);
@@ -163,7 +173,11 @@ fn slice_errors(slice: &Value, old: Option<&Value>) -> Vec<FieldError> {
                 _ => true,
             };
             if !fits {
-                errors.push(FieldError::invalid(format!("endpoints[{index}].addresses[{position}]"), address, format!("must be an {kind} address")));
+                errors.push(FieldError::invalid(
+                    format!("endpoints[{index}].addresses[{position}]"),
+                    address,
+                    format!("must be an {kind} address"),
+                ));
             }
         }
     }
@@ -190,7 +204,11 @@ fn event_errors(kind: &Kind, event: &Value, old: Option<&Value>) -> Vec<FieldErr
         }
         let controller = object::text(event, &["reportingController"]);
         if !controller.is_empty() && !names::is_qualified_name(controller) {
-            errors.push(FieldError::invalid("reportingController", &json!(controller), "name part must consist of alphanumeric characters, '-', '_' or '.'"));
+            errors.push(FieldError::invalid(
+                "reportingController",
+                &json!(controller),
+                "name part must consist of alphanumeric characters, '-', '_' or '.'",
+            ));
         }
         for (key, most) in [("action", 128), ("reason", 128), ("reportingInstance", 128), ("note", 1024)] {
             let text = object::text(event, &[key]);
@@ -220,13 +238,19 @@ fn node_errors(node: &Value, old: Option<&Value>) -> Vec<FieldError> {
     for (index, taint) in object::list(node, &["spec", "taints"]).iter().enumerate() {
         let effect = object::text(taint, &["effect"]);
         if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
-            errors.push(FieldError::unsupported(format!("spec.taints[{index}].effect"), &taint["effect"], &["NoSchedule", "PreferNoSchedule", "NoExecute"]));
+            errors.push(FieldError::unsupported(
+                format!("spec.taints[{index}].effect"),
+                &taint["effect"],
+                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+            ));
         }
         if !names::is_qualified_name(object::text(taint, &["key"])) {
             errors.push(FieldError::invalid(format!("spec.taints[{index}].key"), &taint["key"], "name part must be non-empty"));
         }
     }
-    let changed = |key: &str| old.is_some_and(|old| object::at(old, &["spec", key]).is_some_and(|before| object::at(node, &["spec", key]) != Some(before)));
+    let changed = |key: &str| {
+        old.is_some_and(|old| object::at(old, &["spec", key]).is_some_and(|before| object::at(node, &["spec", key]) != Some(before)))
+    };
     if changed("podCIDR") || changed("providerID") {
         errors.push(FieldError::forbidden("spec", "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"));
     }

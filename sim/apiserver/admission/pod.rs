@@ -113,11 +113,15 @@ fn qos_class(spec: &Value) -> &'static str {
     let containers = || list(spec, &["containers"]).iter().chain(list(spec, &["initContainers"]));
     let has = |container: &Value, side: &str, name: &str| at(container, &["resources", side, name]).cloned();
     let names = ["cpu", "memory"];
-    if containers().all(|container| names.iter().all(|name| has(container, "requests", name).is_none() && has(container, "limits", name).is_none())) {
+    if containers()
+        .all(|container| names.iter().all(|name| has(container, "requests", name).is_none() && has(container, "limits", name).is_none()))
+    {
         return "BestEffort";
     }
     let guaranteed = containers().all(|container| {
-        names.iter().all(|name| has(container, "limits", name).is_some() && has(container, "limits", name) == has(container, "requests", name))
+        names
+            .iter()
+            .all(|name| has(container, "limits", name).is_some() && has(container, "limits", name) == has(container, "requests", name))
     });
     if guaranteed { "Guaranteed" } else { "Burstable" }
 }
@@ -184,7 +188,11 @@ pub(crate) fn judge_spec(spec: &Value, path: &str) -> Vec<FieldError> {
         }
     }
     if let Some(seconds) = number(spec, &["terminationGracePeriodSeconds"]).filter(|seconds| *seconds < 0) {
-        errors.push(FieldError::invalid(format!("{path}.terminationGracePeriodSeconds"), &json!(seconds), "must be greater than or equal to 0"));
+        errors.push(FieldError::invalid(
+            format!("{path}.terminationGracePeriodSeconds"),
+            &json!(seconds),
+            "must be greater than or equal to 0",
+        ));
     }
     errors.extend(names::refuse_labels(&format!("{path}.nodeSelector"), at(spec, &["nodeSelector"])));
     errors
@@ -207,11 +215,19 @@ fn judge_container(container: &Value, path: &str, volumes: &[&str], host_network
     for (index, port) in list(container, &["ports"]).iter().enumerate() {
         let given = number(port, &["containerPort"]).unwrap_or(0);
         if !(1..=65_535).contains(&given) {
-            errors.push(FieldError::invalid(format!("{path}.ports[{index}].containerPort"), &json!(given), "must be between 1 and 65535, inclusive"));
+            errors.push(FieldError::invalid(
+                format!("{path}.ports[{index}].containerPort"),
+                &json!(given),
+                "must be between 1 and 65535, inclusive",
+            ));
         }
         let host = number(port, &["hostPort"]).unwrap_or(given);
         if host_network && host != given {
-            errors.push(FieldError::invalid(format!("{path}.ports[{index}].hostPort"), &json!(host), "must match `containerPort` when `hostNetwork` is true"));
+            errors.push(FieldError::invalid(
+                format!("{path}.ports[{index}].hostPort"),
+                &json!(host),
+                "must match `containerPort` when `hostNetwork` is true",
+            ));
         }
         let protocol = text(port, &["protocol"]);
         if !["SCTP", "TCP", "UDP"].contains(&protocol) {

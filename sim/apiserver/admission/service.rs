@@ -46,7 +46,9 @@ pub(crate) fn defaults(service: &mut Value) {
     }
     let status = map_mut(service, "status");
     set_default(status, "loadBalancer", json!({}));
-    for ingress in status["loadBalancer"].get_mut("ingress").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+    for ingress in
+        status["loadBalancer"].get_mut("ingress").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    {
         if kind == "LoadBalancer" && ingress.get("ip").is_some() {
             set_default_text(ingress, "ipMode", "VIP");
         }
@@ -163,7 +165,8 @@ fn keep_allocated(service: &mut Value, old: &Value) {
 }
 
 fn keep_node_ports(service: &mut Value, old: &Value) {
-    let mut used: BTreeSet<i64> = list(service, &["spec", "ports"]).iter().filter_map(|port| number(port, &["nodePort"])).filter(|port| *port != 0).collect();
+    let mut used: BTreeSet<i64> =
+        list(service, &["spec", "ports"]).iter().filter_map(|port| number(port, &["nodePort"])).filter(|port| *port != 0).collect();
     for port in service["spec"].get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if number(port, &["nodePort"]).unwrap_or(0) != 0 {
             continue;
@@ -254,7 +257,11 @@ fn allocate_cluster_ips(addresses: &Addresses, service: &mut Value, old: Option<
 fn families(addresses: &Addresses, service: &Value, given: &[String]) -> Result<Vec<&'static str>, FieldError> {
     let policy = text(service, &["spec", "ipFamilyPolicy"]);
     if !matches!(policy, "" | "SingleStack" | "PreferDualStack" | "RequireDualStack") {
-        return Err(FieldError::unsupported("spec.ipFamilyPolicy", &json!(policy), &["SingleStack", "PreferDualStack", "RequireDualStack"]));
+        return Err(FieldError::unsupported(
+            "spec.ipFamilyPolicy",
+            &json!(policy),
+            &["SingleStack", "PreferDualStack", "RequireDualStack"],
+        ));
     }
     let mut families = Vec::new();
     for (index, family) in list(service, &["spec", "ipFamilies"]).iter().enumerate() {
@@ -288,7 +295,8 @@ fn families(addresses: &Addresses, service: &Value, given: &[String]) -> Result<
 }
 
 fn allocate_node_ports(addresses: &Addresses, service: &mut Value, old: Option<&Value>) -> Vec<FieldError> {
-    let held: BTreeSet<i64> = old.into_iter().flat_map(|old| list(old, &["spec", "ports"])).filter_map(|port| number(port, &["nodePort"])).collect();
+    let held: BTreeSet<i64> =
+        old.into_iter().flat_map(|old| list(old, &["spec", "ports"])).filter_map(|port| number(port, &["nodePort"])).collect();
     let held_health = old.and_then(|old| number(old, &["spec", "healthCheckNodePort"]));
     let (wanted, health) = (has_node_ports(service), has_health_port(service));
     let name = format!("{}/{}", text(service, &["metadata", "namespace"]), text(service, &["metadata", "name"]));
@@ -296,7 +304,11 @@ fn allocate_node_ports(addresses: &Addresses, service: &mut Value, old: Option<&
     let check = |path: String, port: i64, held: bool| {
         let Some(number) = u16::try_from(port).ok().filter(|port| NODE_PORTS.contains(port)) else {
             let range = format!("{}-{}", NODE_PORTS.start(), NODE_PORTS.end());
-            return Some(FieldError::invalid(path, &json!(port), format!("provided port is not in the valid range. The range of valid ports is {range}")));
+            return Some(FieldError::invalid(
+                path,
+                &json!(port),
+                format!("provided port is not in the valid range. The range of valid ports is {range}"),
+            ));
         };
         (!held && addresses.is_port_taken(number)).then(|| FieldError::invalid(path, &json!(port), "provided port is already allocated"))
     };
@@ -310,7 +322,11 @@ fn allocate_node_ports(addresses: &Addresses, service: &mut Value, old: Option<&
                     taken.insert(free);
                     port["nodePort"] = json!(free);
                 }
-                None => errors.push(FieldError::invalid(format!("spec.ports[{index}].nodePort"), &json!(0), "failed to allocate a nodePort: range is full")),
+                None => errors.push(FieldError::invalid(
+                    format!("spec.ports[{index}].nodePort"),
+                    &json!(0),
+                    "failed to allocate a nodePort: range is full",
+                )),
             },
             0 => {}
             given => errors.extend(check(format!("spec.ports[{index}].nodePort"), given, held.contains(&given))),
@@ -344,9 +360,16 @@ fn judge(service: &Value) -> Vec<FieldError> {
             if name.is_empty() {
                 errors.push(FieldError::required("spec.externalName", ""));
             } else if !names::is_subdomain(name.trim_end_matches('.')) {
-                errors.push(FieldError::invalid("spec.externalName", &json!(name), "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'"));
+                errors.push(FieldError::invalid(
+                    "spec.externalName",
+                    &json!(name),
+                    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'",
+                ));
             }
-            for key in ["clusterIP", "clusterIPs"].into_iter().filter(|key| at(service, &["spec", key]).is_some_and(|value| value != "" && *value != json!([]))) {
+            for key in ["clusterIP", "clusterIPs"]
+                .into_iter()
+                .filter(|key| at(service, &["spec", key]).is_some_and(|value| value != "" && *value != json!([])))
+            {
                 errors.push(FieldError::forbidden(format!("spec.{key}"), "may not be set when `type` is 'ExternalName'"));
             }
         }
@@ -424,7 +447,11 @@ fn judge_policies(service: &Value, errors: &mut Vec<FieldError>) {
     if !matches!(external, "" | "Cluster" | "Local") {
         errors.push(FieldError::unsupported("spec.externalTrafficPolicy", &json!(external), &["Cluster", "Local"]));
     } else if !external.is_empty() && !may_have_node_ports(service) && list(service, &["spec", "externalIPs"]).is_empty() {
-        errors.push(FieldError::invalid("spec.externalTrafficPolicy", &json!(external), "may only be set for externally-accessible services"));
+        errors.push(FieldError::invalid(
+            "spec.externalTrafficPolicy",
+            &json!(external),
+            "may only be set for externally-accessible services",
+        ));
     }
     if !matches!(field("internalTrafficPolicy"), "" | "Cluster" | "Local") {
         errors.push(FieldError::unsupported("spec.internalTrafficPolicy", &json!(field("internalTrafficPolicy")), &["Cluster", "Local"]));
@@ -436,7 +463,11 @@ fn judge_policies(service: &Value, errors: &mut Vec<FieldError>) {
     if kind == "LoadBalancer" {
         let class = field("loadBalancerClass");
         if !class.is_empty() && !names::is_qualified_name(class) {
-            errors.push(FieldError::invalid("spec.loadBalancerClass", &json!(class), "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"));
+            errors.push(FieldError::invalid(
+                "spec.loadBalancerClass",
+                &json!(class),
+                "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+            ));
         }
     } else {
         for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass", "loadBalancerSourceRanges"] {
@@ -531,7 +562,10 @@ mod tests {
     fn what_a_real_server_refuses_is_refused() {
         let refused = |spec| created(spec).expect_err("refused");
         assert_eq!(refused(json!({"type": "LoadBalancer"})), ["spec.ports: Required value"]);
-        assert_eq!(refused(json!({"loadBalancerClass": "x", "ports": [{"port": 1}]})), ["spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"]);
+        assert_eq!(
+            refused(json!({"loadBalancerClass": "x", "ports": [{"port": 1}]})),
+            ["spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"]
+        );
         assert_eq!(
             refused(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})),
             ["spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"]

@@ -5,10 +5,10 @@
 use serde_json::{Value, json};
 
 use super::pod;
+use crate::names;
 use crate::object::{at, list, map_mut, number, set_default, set_default_text, text};
 use crate::registry::Kind;
 use crate::status::FieldError;
-use crate::names;
 
 /// Fills in what the kind's `SetDefaults_*` fills in.
 pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
@@ -44,7 +44,9 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
     let status = map_mut(object, "status");
     match kind.kind.as_str() {
         "ReplicaSet" => set_default(status, "replicas", 0),
-        "DaemonSet" => ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"].into_iter().for_each(|key| set_default(status, key, 0)),
+        "DaemonSet" => ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"]
+            .into_iter()
+            .for_each(|key| set_default(status, key, 0)),
         _ => {}
     }
 }
@@ -79,7 +81,10 @@ pub(crate) fn create(object: &Value) -> Vec<FieldError> {
             errors.push(FieldError::unsupported(format!("spec.{field}.type"), &json!(given), known));
         }
         if given != "RollingUpdate" && at(object, &["spec", field, "rollingUpdate"]).is_some() {
-            errors.push(FieldError::forbidden(format!("spec.{field}.rollingUpdate"), format!("may not be specified when strategy `type` is '{given}'")));
+            errors.push(FieldError::forbidden(
+                format!("spec.{field}.rollingUpdate"),
+                format!("may not be specified when strategy `type` is '{given}'"),
+            ));
         }
     }
     errors
@@ -129,7 +134,10 @@ mod tests {
     fn a_deployment_rolls_a_quarter_at_a_time_unless_it_says_otherwise() {
         let deployment = deployment();
         assert_eq!(deployment["spec"]["replicas"], 1);
-        assert_eq!(deployment["spec"]["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}));
+        assert_eq!(
+            deployment["spec"]["strategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
+        );
         assert_eq!(deployment["spec"]["template"]["spec"]["restartPolicy"], "Always");
         assert_eq!(create(&deployment), []);
     }

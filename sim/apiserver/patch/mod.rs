@@ -45,7 +45,9 @@ pub(crate) fn patch(kind: &Kind, form: Form, current: &Value, body: &[u8]) -> Re
             json_patch::patch(&mut wished, &patch).map_err(|error| unprocessable(&error.to_string()))?;
         }
         Form::Merge | Form::Strategic if !body.is_object() => {
-            return Err(ApiError::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+            return Err(ApiError::bad_request(
+                "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+            ));
         }
         Form::Merge => json_patch::merge(&mut wished, &body),
         Form::Strategic => strategic::merge(&kind.kind, &mut wished, &body)?,

@@ -50,9 +50,10 @@ fn merge_rule(kind: &str, parent: &str, field: &str) -> ListKind {
         ("containers" | "initContainers" | "ephemeralContainers", "env") => ListKind::Keyed("name"),
         ("containers" | "initContainers" | "ephemeralContainers", "volumeMounts") => ListKind::Keyed("mountPath"),
         ("containers" | "initContainers" | "ephemeralContainers", "volumeDevices") => ListKind::Keyed("devicePath"),
-        ("spec", "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "imagePullSecrets" | "resourceClaims" | "schedulingGates") => {
-            ListKind::Keyed("name")
-        }
+        (
+            "spec",
+            "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "imagePullSecrets" | "resourceClaims" | "schedulingGates",
+        ) => ListKind::Keyed("name"),
         ("spec", "hostAliases") => ListKind::Keyed("ip"),
         ("spec", "topologySpreadConstraints") => ListKind::Keyed("topologyKey"),
         ("status", "conditions") if kind != "CustomResourceDefinition" => ListKind::Keyed("type"),
@@ -191,7 +192,8 @@ mod tests {
     #[test]
     fn containers_merge_by_name_and_their_ports_by_number() {
         let old = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "1", "ports": [{"containerPort": 80}]}, {"name": "b"}]}}}});
-        let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "2", "ports": [{"containerPort": 81}]}]}}}});
+        let patch =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "2", "ports": [{"containerPort": 81}]}]}}}});
         let containers = json!([{"name": "a", "image": "2", "ports": [{"containerPort": 80}, {"containerPort": 81}]}, {"name": "b"}]);
         assert_eq!(patched("Deployment", old, &patch)["spec"]["template"]["spec"]["containers"], containers);
     }

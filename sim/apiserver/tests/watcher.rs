@@ -22,7 +22,11 @@ fn client(server: &ApiServer, name: &str) -> Client {
 
 fn config_map(name: &str, value: &str) -> ConfigMap {
     let data = BTreeMap::from([("key".to_owned(), value.to_owned())]);
-    ConfigMap { metadata: kube::api::ObjectMeta { name: Some(name.to_owned()), ..Default::default() }, data: Some(data), ..Default::default() }
+    ConfigMap {
+        metadata: kube::api::ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
+        data: Some(data),
+        ..Default::default()
+    }
 }
 
 /// Runs a test on a paused clock, as the simulator does.
@@ -34,7 +38,9 @@ fn run<F: Future<Output = ()>>(test: F) {
 async fn next(events: &mut (impl futures::Stream<Item = watcher::Result<watcher::Event<ConfigMap>>> + Unpin)) -> String {
     loop {
         match events.try_next().await {
-            Ok(Some(watcher::Event::Apply(object))) => return format!("applied {}={}", object.name_any(), object.data.unwrap_or_default()["key"]),
+            Ok(Some(watcher::Event::Apply(object))) => {
+                return format!("applied {}={}", object.name_any(), object.data.unwrap_or_default()["key"]);
+            }
             Ok(Some(watcher::Event::Delete(object))) => return format!("deleted {}", object.name_any()),
             Ok(Some(watcher::Event::InitApply(object))) => return format!("listed {}", object.name_any()),
             Ok(Some(watcher::Event::InitDone)) => return "synced".to_owned(),
