@@ -223,7 +223,8 @@ fn leaves_of(kind: &str, object: &Value, custom: bool) -> Leaves {
     leaves.retain(|leaf| {
         let first = leaf.first().map(String::as_str).unwrap_or_default();
         let second = leaf.get(1).and_then(|field| field.strip_prefix("f:")).unwrap_or_default();
-        !matches!(first, "f:apiVersion" | "f:kind") && !(first == "f:metadata" && system.contains(&second))
+        let of_the_system = first == "f:metadata" && system.contains(&second);
+        !of_the_system && !matches!(first, "f:apiVersion" | "f:kind")
     });
     leaves
 }
@@ -307,7 +308,7 @@ fn value_at<'a>(object: &'a Value, leaf: &[String]) -> Option<&'a Value> {
             let key: Map<String, Value> = serde_json::from_str(key).ok()?;
             value.as_array()?.iter().find(|item| key.iter().all(|(name, wanted)| item.get(name) == Some(wanted)))
         }
-        (_, text) => value.as_array()?.iter().find(|item| item.to_string() == text),
+        (_, text) => value.as_array()?.iter().find(|item| is_written(item, text)),
     })
 }
 
@@ -340,9 +341,14 @@ fn remove_leaf(object: &mut Value, leaf: &[String]) {
                 list.remove(index);
             }
         }
-        (Some((_, text)), Value::Array(list)) => list.retain(|item| item.to_string() != text),
+        (Some((_, text)), Value::Array(list)) => list.retain(|item| !is_written(item, text)),
         _ => {}
     }
+}
+
+/// Whether this is the set's item that a `v:` step spells.
+fn is_written(item: &Value, text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_ok_and(|spelled| spelled == *item)
 }
 
 fn to_fields(leaves: &Leaves) -> Value {

@@ -191,7 +191,7 @@ fn mark(engine: &Engine, kind: &Kind, object: &mut Value, grace: i64) {
 
 /// Pods that run somewhere get their grace period (`podStrategy.CheckGracefulDelete`); everything else goes at once.
 fn grace_seconds(kind: &Kind, object: &Value, options: &Options) -> i64 {
-    if kind.kind != "Pod" || kind.group != "" {
+    if kind.kind != "Pod" || kind.custom.is_some() {
         return 0;
     }
     let unscheduled = object::text(object, &["spec", "nodeName"]).is_empty();

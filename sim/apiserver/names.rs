@@ -33,7 +33,7 @@ pub(crate) fn is_label(text: &str) -> bool {
 
 /// RFC 1123 subdomain.
 pub(crate) fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|part| is_label_of_any_length(part))
+    text.len() <= 253 && text.split('.').all(is_label_of_any_length)
 }
 
 /// RFC 1035 label.

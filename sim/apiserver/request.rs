@@ -59,20 +59,6 @@ impl Request {
         }
     }
 
-    /// A request of the server's own.
-    pub(crate) fn internal(client: ClientName) -> Self {
-        Self {
-            client,
-            method: http::Method::POST,
-            path: String::new(),
-            query: Query::default(),
-            accept: String::new(),
-            content_type: String::new(),
-            user_agent: String::new(),
-            body: Bytes::new(),
-        }
-    }
-
     /// A request that says nothing: for what the server asks itself.
     pub(crate) fn bodiless(client: ClientName) -> Self {
         let (parts, ()) = http::Request::new(()).into_parts();

@@ -26,9 +26,9 @@ struct Node {
     reference: Option<String>,
     types: Vec<String>,
     format: String,
-    properties: BTreeMap<String, Node>,
-    additional: Option<Box<Node>>,
-    items: Option<Box<Node>>,
+    properties: BTreeMap<String, Self>,
+    additional: Option<Box<Self>>,
+    items: Option<Box<Self>>,
     required: Vec<String>,
     allowed: Vec<Value>,
     default: Option<Value>,
@@ -153,7 +153,8 @@ impl Schema {
         if depth > DEPTH_MAX || (value.is_null() && (node.nullable || !self.custom)) {
             return;
         }
-        if !(is_quantity && value.is_number()) && !node.takes(value) {
+        let fits = node.takes(value) || (is_quantity && value.is_number());
+        if !fits {
             errors.push(FieldError::wrong_type(path, type_of(value), node.types.first().map_or("string", String::as_str)));
             return;
         }

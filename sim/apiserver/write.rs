@@ -129,9 +129,11 @@ pub(crate) fn update(
     change: impl FnOnce(&Value) -> Result<Value, ApiError>,
 ) -> Result<Value, ApiError> {
     let (kind, key) = (call.kind, call.key());
-    if !matches!(call.path.subresource.as_str(), "" | "scale" | "binding" | "finalize")
-        && !(call.path.subresource == "status" && kind.status)
-    {
+    let served = match call.path.subresource.as_str() {
+        "status" => kind.status,
+        subresource => matches!(subresource, "" | "scale" | "binding" | "finalize"),
+    };
+    if !served {
         return Err(ApiError::no_such_path());
     }
     let stored = engine.store.get(&kind.storage, &key).cloned().ok_or_else(|| ApiError::not_found(kind, &key.name))?;
