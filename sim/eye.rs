@@ -17,6 +17,7 @@ use bellhop_scenario::{Look, Observation, ProbeId, RunId, Seen};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::WorldClock;
+use crate::invariants::{Broken, Evidence, Spoken};
 use crate::machines::{Machines, NicPlace};
 
 /// A continuous probe, or a command, that a program of the fabric runs for.
@@ -53,6 +54,8 @@ impl Log {
 struct Writes {
     /// Those that are looked at.
     kept: Vec<WriteRecord>,
+    /// For the promises that hold in every scenario.
+    evidence: Evidence,
     hash: Xxh3,
 }
 
@@ -71,6 +74,7 @@ impl Eye {
         api.observe(move |record| {
             let mut writes = into.lock().unwrap_or_else(PoisonError::into_inner);
             writes.hash.update(form(record).as_bytes());
+            note(&mut writes.evidence, record);
             let text = |key: &str| record.object[key].as_str().unwrap_or_default().to_owned();
             if kinds.contains(&(text("apiVersion"), text("kind"))) {
                 writes.kept.push(record.clone());
@@ -84,6 +88,18 @@ impl Eye {
     /// Where to say something.
     pub(crate) fn log(&self) -> Log {
         Log(Rc::clone(&self.said))
+    }
+
+    /// Says which promises were broken, given what Bellhop said on the wire. At the end.
+    pub(crate) fn judge(&self, spoken: Vec<Spoken>) {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.evidence.spoken = spoken;
+        for place in self.nics.values() {
+            writes.evidence.macs.entry(place.machine.clone()).or_default().insert(place.mac);
+        }
+        for Broken { at, invariant, detail } in writes.evidence.judge() {
+            self.log().say(at, Seen::InvariantBroken { invariant: invariant.to_owned(), detail });
+        }
     }
 
     /// The hash of all writes so far.
@@ -178,6 +194,17 @@ fn sink(looks: &[Look], machines: &Machines, events: Rc<RefCell<Vec<(Instant, Ev
             events.borrow_mut().push((at, event.clone()));
         }
     })
+}
+
+/// Keeps what promises are judged by.
+fn note(evidence: &mut Evidence, record: &WriteRecord) {
+    if record.client.as_str().starts_with("bellhop") {
+        let moments = evidence.writes.entry(record.client.to_string()).or_default();
+        moments.push(WorldClock::moment_of(record.time));
+    }
+    if record.resource == "services" || record.resource.starts_with("eips.") {
+        evidence.objects.push(record.clone());
+    }
 }
 
 /// What of a write goes into the hash.

@@ -4,22 +4,28 @@
 //! have happened, and whoever waits is woken.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bellhop::env::{Link, Links, LocalFuture};
 use bellhop_core::link::{FRAME_LENGTH_MAX, Interface, LinkError, LinkLayer};
 use bellhop_core::name::InterfaceName;
-use bellhop_fabric::{Fabric, MachineId, PortId};
+use bellhop_fabric::{Fabric, Frame, MachineId, PortId};
+
+use crate::invariants::Spoken;
 
 /// A fabric, and who waits for what of it.
 pub(crate) struct Lan {
     /// Never borrowed across an `await`.
     pub(crate) fabric: RefCell<Fabric>,
     waiting: RefCell<Waiting>,
+    /// What Bellhop said about addresses that no machine has as its own.
+    spoken: RefCell<Vec<Spoken>>,
+    /// The addresses that machines have as their own.
+    own: BTreeSet<Ipv4Addr>,
 }
 
 #[derive(Default)]
@@ -31,9 +37,14 @@ struct Waiting {
 }
 
 impl Lan {
-    /// Around a fabric.
-    pub(crate) fn new(fabric: Fabric) -> Rc<Self> {
-        Rc::new(Self { fabric: RefCell::new(fabric), waiting: RefCell::default() })
+    /// Around a fabric whose machines have these addresses.
+    pub(crate) fn new(fabric: Fabric, own: BTreeSet<Ipv4Addr>) -> Rc<Self> {
+        Rc::new(Self { fabric: RefCell::new(fabric), waiting: RefCell::default(), spoken: RefCell::default(), own })
+    }
+
+    /// All that Bellhop said so far, taken out.
+    pub(crate) fn take_spoken(&self) -> Vec<Spoken> {
+        self.spoken.take()
     }
 
     /// Wakes whoever waits for what happened since the last call.
@@ -144,7 +155,14 @@ impl LinkLayer for PortLink {
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
-        self.lan.fabric.borrow_mut().port_send(self.port, frame)
+        let mut fabric = self.lan.fabric.borrow_mut();
+        fabric.port_send(self.port, frame)?;
+        if let Some(arp) = Frame::from(frame).arp().filter(|arp| !arp.sender_ip.is_unspecified() && !self.lan.own.contains(&arp.sender_ip))
+        {
+            let spoken = Spoken { at: fabric.now(), address: arp.sender_ip, mac: arp.sender_mac };
+            self.lan.spoken.borrow_mut().push(spoken);
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cli;
 mod clock;
 mod driver;
 mod eye;
+mod invariants;
 mod kubectl;
 mod lan;
 mod machines;

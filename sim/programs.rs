@@ -101,7 +101,7 @@ impl Programs {
             let mut context = Context::from_waker(&program.waker);
             let result = match catch_unwind(AssertUnwindSafe(|| program.body.as_mut().poll(&mut context))) {
                 Ok(Poll::Pending) => continue,
-                Ok(Poll::Ready(result)) => result.map_err(|error| format!("{error:#}")),
+                Ok(Poll::Ready(result)) => result.map_err(|error| error.to_string()),
                 Err(panic) => Err(format!("panicked: {}", words(&*panic))),
             };
             ended.push(Ended { key: key.clone(), result });

@@ -3,6 +3,7 @@
 //! It starts and ends programs and lets time pass ([`Stage::run_until`], in `driver`); what the timeline does to it is in `actions`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use bellhop_apiserver::{ApiServer, ClientName, Config};
 use bellhop_core::time::Instant;
 use bellhop_fabric::{PingId, stream};
 use bellhop_models::{ClusterConfig, ControlPlaneConfig, LifecycleConfig, NodeConfig, run_control_plane, run_node, seed_cluster};
-use bellhop_scenario::scenario::ProxyMode;
+use bellhop_scenario::scenario::{ProxyMode, Topology};
 use bellhop_scenario::{Look, ProbeId, RunId, Scenario, Seen};
 use kube::api::PostParams;
 use rand::Rng;
@@ -83,13 +84,14 @@ impl Stage {
         let clock = WorldClock::start();
         let api = ApiServer::new(&Config { seed: stream(seed, "api").next_u64(), clock: Arc::new(clock.clone()), ..Config::default() });
         let eye = Eye::new(looks, &machines, &mut fabric, &api);
+        let own = fabric_addresses(&scenario.topology);
         let mut stage = Self {
             scenario: scenario.clone(),
             seed,
             clock,
             zero: Instant::ZERO + WARM_UP,
             programs: Programs::default(),
-            lan: Lan::new(fabric),
+            lan: Lan::new(fabric, own),
             machines,
             api,
             eye,
@@ -204,4 +206,11 @@ impl Stage {
             (key, Err(words)) => self.failure = Some(format!("{key:?}: {words}")),
         }
     }
+}
+
+/// The IPv4 addresses that machines have as their own.
+fn fabric_addresses(topology: &Topology) -> BTreeSet<Ipv4Addr> {
+    let nics = topology.nodes.values().flat_map(|node| node.nics.values().map(|nic| nic.ip));
+    let all = nics.chain(topology.clients.values().map(|client| client.ip));
+    all.filter_map(|net| if let IpAddr::V4(address) = net.addr() { Some(address) } else { None }).collect()
 }

@@ -110,6 +110,7 @@ impl World for SimWorld {
             self.hash = xxh3_64(&parts.concat());
             self.counts = (fabric.event_count(), stage.api.writes());
             drop(fabric);
+            stage.eye.judge(stage.lan.take_spoken());
             self.left.extend(stage.eye.take(stage.zero));
         }
         self.runtime = None;
