@@ -22,7 +22,8 @@ pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, synced: 
         leader: replica.role() == Role::Leader,
         ..Snapshot::default()
     };
-    for (name, status) in replica.pools() {
+    // A pool whose status was never written has no size and no family yet.
+    for (name, status) in replica.pools().filter(|(_, status)| status.size > 0) {
         let family = if status.v4 { "ipv4" } else { "ipv6" };
         snapshot.pools.insert(name.to_string(), PoolUse { family, size: status.size, used: status.usage });
     }

@@ -120,10 +120,14 @@ impl Writer {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &namespace);
         let parameters = PostParams::default();
         if lease.metadata.resource_version.is_some() {
-            self.limited(LEASE_WRITE_LIMIT, api.replace(&name, &parameters, &lease)).await
-        } else {
-            self.limited(LEASE_WRITE_LIMIT, api.create(&parameters, &lease)).await
+            return self.limited(LEASE_WRITE_LIMIT, api.replace(&name, &parameters, &lease)).await;
         }
+        let created = self.limited(LEASE_WRITE_LIMIT, api.create(&parameters, &lease)).await;
+        // Not found is the namespace here: nobody wrote in between, and somebody has to make it.
+        created.map_err(|refused| match refused.written {
+            Written::Conflict if refused.error.contains("not found") => NotWritten { written: Written::Failed, ..refused },
+            _ => refused,
+        })
     }
 
     /// Writes an Event. Once.

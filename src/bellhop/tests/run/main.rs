@@ -122,6 +122,16 @@ async fn a_crd_that_comes_late_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_not_there_is_named_once() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let world = World::new();
+    world.create_crds().await;
+    beside(&world, tokio::time::sleep(Duration::from_secs(60))).await;
+    assert_eq!(log.count("namespaces \\\"bellhop-system\\\" not found"), 1, "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_away_is_said_once_and_answered_for_meanwhile() {
     let log = Log::default();
     let _guard = log.capture();
