@@ -53,7 +53,7 @@ pub struct EipSpec {
     #[schemars(schema_with = "protocol_schema")]
     pub protocol: Option<String>,
 
-    /// The NIC to announce on: its name, or can_reach:<address>. Absent: the NIC whose subnet holds the pool.
+    /// The NIC to announce on: its name, or can_reach: and an address. Absent: the NIC whose subnet holds the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new("!self.contains(':') || self.startsWith('can_reach:')").message("give the name of a NIC, or can_reach:<address>"))]

@@ -1,6 +1,6 @@
 //! What the API server has of one kind, as a stream of differences.
 //!
-//! A thin, deterministic layer over [`kube::runtime::watcher`]: our own ordered store (so that a second list yields only what changed in
+//! A thin, deterministic layer over [`kube::runtime::watcher()`]: our own ordered store (so that a second list yields only what changed in
 //! between, in the order of namespace and name), our own backoff from a seeded stream, and an outage told once, however many attempts it lasts.
 //! It decides nothing about the objects. The watcher's own backoff, stores and `Controller` take entropy from the system and are not used.
 //!

@@ -23,19 +23,19 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// The tutorial's master1, where Bellhop runs.
-pub const MASTER: (Ipv4Addr, MacAddr) = (Ipv4Addr::new(192, 168, 0, 2), MacAddr([0x52, 0x54, 0x22, 0xa3, 0x9a, 0xd9]));
+pub(crate) const MASTER: (Ipv4Addr, MacAddr) = (Ipv4Addr::new(192, 168, 0, 2), MacAddr([0x52, 0x54, 0x22, 0xa3, 0x9a, 0xd9]));
 /// The tutorial's worker-p001.
-pub const WORKER: (Ipv4Addr, MacAddr) = (Ipv4Addr::new(192, 168, 0, 3), MacAddr([0x52, 0x54, 0x22, 0x3a, 0xe6, 0x6e]));
+pub(crate) const WORKER: (Ipv4Addr, MacAddr) = (Ipv4Addr::new(192, 168, 0, 3), MacAddr([0x52, 0x54, 0x22, 0x3a, 0xe6, 0x6e]));
 /// Somebody on the LAN who asks.
-pub const CLIENT: (Ipv4Addr, MacAddr) = (Ipv4Addr::new(192, 168, 0, 5), MacAddr([0x52, 0x54, 0x22, 0xfa, 0xb9, 0x3b]));
+pub(crate) const CLIENT: (Ipv4Addr, MacAddr) = (Ipv4Addr::new(192, 168, 0, 5), MacAddr([0x52, 0x54, 0x22, 0xfa, 0xb9, 0x3b]));
 
 /// Tokio's clock; wall time begins in 2026.
 #[derive(Clone, Copy)]
-pub struct PausedClock(tokio::time::Instant);
+pub(crate) struct PausedClock(tokio::time::Instant);
 
 impl PausedClock {
     #[expect(clippy::disallowed_methods, reason = "the tests' tokio clock is paused: it is an input")]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tokio::time::Instant::now())
     }
 }
@@ -56,16 +56,16 @@ impl Clock for PausedClock {
 
 /// The LAN as the one NIC of master1 sees it.
 #[derive(Default)]
-pub struct Lan {
+pub(crate) struct Lan {
     /// What was sent, in order.
-    pub sent: Vec<ArpMessage>,
+    pub(crate) sent: Vec<ArpMessage>,
     inbox: VecDeque<Vec<u8>>,
     waker: Option<Waker>,
 }
 
 impl Lan {
     /// A frame arrives at the NIC.
-    pub fn arrive(&mut self, message: &ArpMessage) {
+    pub(crate) fn arrive(&mut self, message: &ArpMessage) {
         let mut frame = Vec::new();
         message.emit(&mut frame);
         self.inbox.push_back(frame);
@@ -76,7 +76,7 @@ impl Lan {
 }
 
 /// A cable end on the LAN.
-pub struct Cable(pub Rc<RefCell<Lan>>);
+pub(crate) struct Cable(pub(crate) Rc<RefCell<Lan>>);
 
 impl LinkLayer for Cable {
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
@@ -145,17 +145,17 @@ impl Links for OneNic {
 }
 
 /// All of it.
-pub struct World {
-    pub server: ApiServer,
-    pub client: Client,
-    pub clock: PausedClock,
-    pub lan: Rc<RefCell<Lan>>,
-    pub shutdown: CancellationToken,
+pub(crate) struct World {
+    pub(crate) server: ApiServer,
+    pub(crate) client: Client,
+    pub(crate) clock: PausedClock,
+    pub(crate) lan: Rc<RefCell<Lan>>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl World {
     /// An empty cluster.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = PausedClock::new();
         let server = ApiServer::new(&Config { seed: 1, clock: std::sync::Arc::new(move || clock.wall()), ..Config::default() });
         let client = client(&server, "test");
@@ -163,7 +163,7 @@ impl World {
     }
 
     /// The tutorial's cluster: the CRD, both nodes ready, and one endpoint of the Service `web` on the worker.
-    pub async fn tutorial() -> Self {
+    pub(crate) async fn tutorial() -> Self {
         let world = Self::new();
         world.create_crds().await;
         world.create("v1", "Namespace", json!({"metadata": {"name": "bellhop-system"}})).await;
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// What a program called `name` has of this world. Chance differs by name.
-    pub fn env(&self, name: &str) -> Env {
+    pub(crate) fn env(&self, name: &str) -> Env {
         Env {
             clock: Rc::new(self.clock),
             rng: ChaCha8Rng::seed_from_u64(name.len() as u64),
@@ -195,18 +195,18 @@ impl World {
         }
     }
 
-    pub async fn create_crds(&self) {
+    pub(crate) async fn create_crds(&self) {
         for crd in bellhop_api::crds() {
             Api::all(self.client.clone()).create(&PostParams::default(), &crd).await.expect("a valid CRD");
         }
     }
 
-    pub async fn create_eip(&self, name: &str, address: &str) {
+    pub(crate) async fn create_eip(&self, name: &str, address: &str) {
         let eip = json!({"metadata": {"name": name}, "spec": {"address": address, "interface": "eth0", "protocol": "layer2"}});
         self.create("network.kubesphere.io/v1alpha2", "Eip", eip).await;
     }
 
-    pub async fn create_service(&self, name: &str) {
+    pub(crate) async fn create_service(&self, name: &str) {
         let service = json!({
             "metadata": {"name": name, "annotations": {"lb.kubesphere.io/v1alpha1": "porter", "protocol.porter.kubesphere.io/v1alpha1": "layer2"}},
             "spec": {"type": "LoadBalancer", "selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
@@ -214,24 +214,24 @@ impl World {
         self.create("v1", "Service", service).await;
     }
 
-    pub async fn create(&self, api_version: &str, kind: &str, mut object: Value) {
+    pub(crate) async fn create(&self, api_version: &str, kind: &str, mut object: Value) {
         object["apiVersion"] = json!(api_version);
         object["kind"] = json!(kind);
         let object: DynamicObject = serde_json::from_value(object).expect("an object");
         self.api(api_version, kind).create(&PostParams::default(), &object).await.expect("created");
     }
 
-    pub async fn patch_status(&self, api_version: &str, kind: &str, name: &str, status: Value) {
+    pub(crate) async fn patch_status(&self, api_version: &str, kind: &str, name: &str, status: Value) {
         let api = self.api(api_version, kind);
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.expect("patched");
     }
 
     /// The object as JSON; null if it is not there.
-    pub async fn get(&self, api_version: &str, kind: &str, name: &str) -> Value {
+    pub(crate) async fn get(&self, api_version: &str, kind: &str, name: &str) -> Value {
         self.api(api_version, kind).get_opt(name).await.expect("an answer").map_or(Value::Null, |object| json!(object))
     }
 
-    pub fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         match kind {
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// Waits until the object is as `wanted` says; panics with what it is instead after a minute.
-    pub async fn until(&self, api_version: &str, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&self, api_version: &str, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut object = Value::Null;
         for _ in 0..600 {
             object = self.get(api_version, kind, name).await;
@@ -255,7 +255,7 @@ impl World {
     }
 
     /// The Service once it has an address.
-    pub async fn assigned(&self, name: &str) -> Value {
+    pub(crate) async fn assigned(&self, name: &str) -> Value {
         self.until("v1", "Service", name, |service| service["status"]["loadBalancer"]["ingress"][0]["ip"].is_string()).await
     }
 }
@@ -265,13 +265,13 @@ fn client(server: &ApiServer, name: &str) -> Client {
 }
 
 /// The condition of this type, as `status reason`.
-pub fn condition(object: &Value, type_: &str) -> String {
+pub(crate) fn condition(object: &Value, type_: &str) -> String {
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let found = conditions.iter().find(|condition| condition["type"] == type_);
     found.map_or_else(String::new, |found| format!("{} {}", found["status"], found["reason"]).replace('"', ""))
 }
 
 /// Labels or annotations as a map.
-pub fn texts(value: &Value) -> BTreeMap<String, String> {
+pub(crate) fn texts(value: &Value) -> BTreeMap<String, String> {
     serde_json::from_value(value.clone()).unwrap_or_default()
 }
