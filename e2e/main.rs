@@ -104,6 +104,6 @@ fn play_one(file: PathBuf, out: PathBuf) -> Result<u8> {
             println!("{error}");
             Ok(UNPLAYABLE)
         }
-        Err(error) => bail!(error),
+        Err(error) => bail!("{error}"),
     }
 }
