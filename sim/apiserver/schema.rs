@@ -313,7 +313,8 @@ struct Builtin {
 
 // Computed once and never changed: the same in every run, whoever asks first.
 static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
-    let json = generate();
+    let mut json = generate();
+    crate::patch::strategic::tag(&mut json);
     let definitions = json.iter().map(|(name, schema)| (name.clone(), Node::read(schema, false))).collect();
     Builtin { json, definitions: Arc::new(definitions) }
 });

@@ -64,6 +64,51 @@ fn merge_rule(kind: &str, parent: &str, field: &str) -> ListKind {
     }
 }
 
+/// The same tags by type, as the OpenAPI documents carry them (`x-kubernetes-patch-strategy`, `x-kubernetes-patch-merge-key`): kubectl
+/// computes the patches of `kubectl apply` from them. An empty key is a strategy without one.
+const TAGS: [(&str, &str, &str, &str); 27] = [
+    ("meta.v1.ObjectMeta", "finalizers", "merge", ""),
+    ("meta.v1.ObjectMeta", "ownerReferences", "merge", "uid"),
+    ("core.v1.ServiceSpec", "ports", "merge", "port"),
+    ("core.v1.ServiceStatus", "conditions", "merge", "type"),
+    ("core.v1.PodSpec", "containers", "merge", "name"),
+    ("core.v1.PodSpec", "initContainers", "merge", "name"),
+    ("core.v1.PodSpec", "ephemeralContainers", "merge", "name"),
+    ("core.v1.PodSpec", "volumes", "merge,retainKeys", "name"),
+    ("core.v1.PodSpec", "imagePullSecrets", "merge", "name"),
+    ("core.v1.PodSpec", "hostAliases", "merge", "ip"),
+    ("core.v1.PodSpec", "topologySpreadConstraints", "merge", "topologyKey"),
+    ("core.v1.PodSpec", "schedulingGates", "merge", "name"),
+    ("core.v1.PodSpec", "resourceClaims", "merge,retainKeys", "name"),
+    ("core.v1.PodStatus", "conditions", "merge", "type"),
+    ("core.v1.PodStatus", "podIPs", "merge", "ip"),
+    ("core.v1.PodStatus", "hostIPs", "merge", "ip"),
+    ("core.v1.Container", "ports", "merge", "containerPort"),
+    ("core.v1.Container", "env", "merge", "name"),
+    ("core.v1.Container", "volumeMounts", "merge", "mountPath"),
+    ("core.v1.Container", "volumeDevices", "merge", "devicePath"),
+    ("core.v1.NodeSpec", "podCIDRs", "merge", ""),
+    ("core.v1.NodeStatus", "addresses", "merge", "type"),
+    ("core.v1.NodeStatus", "conditions", "merge", "type"),
+    ("core.v1.NamespaceStatus", "conditions", "merge", "type"),
+    ("core.v1.ServiceAccount", "secrets", "merge", "name"),
+    ("apps.v1.DeploymentSpec", "strategy", "retainKeys", ""),
+    ("apps.v1.DeploymentStatus", "conditions", "merge", "type"),
+];
+
+/// Writes the tags into OpenAPI schemas, given by name.
+pub(crate) fn tag(schemas: &mut Map<String, Value>) {
+    for (of, field, strategy, key) in TAGS {
+        let suffix = format!(".{of}");
+        let named = schemas.iter_mut().find(|(name, _)| name.ends_with(&suffix));
+        let Some(property) = named.and_then(|(_, schema)| schema.get_mut("properties")?.get_mut(field)?.as_object_mut()) else { continue };
+        property.insert("x-kubernetes-patch-strategy".to_owned(), strategy.into());
+        if !key.is_empty() {
+            property.insert("x-kubernetes-patch-merge-key".to_owned(), key.into());
+        }
+    }
+}
+
 fn merge_map(kind: &str, parent: &str, target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), ApiError> {
     match patch.get("$patch").map(|directive| directive.as_str().unwrap_or_default()) {
         None | Some("merge") => {}
@@ -215,6 +260,15 @@ mod tests {
         });
         let new = json!({"metadata": {"finalizers": ["b", "c"]}, "status": {"loadBalancer": {"ingress": [{"ip": "2.2.2.2"}]}}});
         assert_eq!(patched("Service", old, &patch), new);
+    }
+
+    #[test]
+    fn every_tag_is_in_the_openapi_schemas() {
+        for (of, field, strategy, _) in TAGS {
+            let schemas = crate::schema::components();
+            let (_, schema) = schemas.iter().find(|(name, _)| name.ends_with(&format!(".{of}"))).expect("the type is served");
+            assert_eq!(schema["properties"][field]["x-kubernetes-patch-strategy"], strategy, "{of}.{field}");
+        }
     }
 
     #[test]
