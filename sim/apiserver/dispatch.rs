@@ -11,7 +11,7 @@ use crate::request::{Request, ResourcePath};
 use crate::server::{ApiServer, ResponseBody, full};
 use crate::status::ApiError;
 use crate::write::{Call, FieldValidation};
-use crate::{delete, discovery, object, openapi, read, subresource, table, watch, write};
+use crate::{delete, discovery, object, openapi, protobuf, read, subresource, table, watch, write};
 
 /// A written answer: its code, its object and what to warn about.
 pub(crate) struct Answer {
@@ -129,12 +129,13 @@ fn view(
     json_response(code, body, warnings)
 }
 
-/// The body as an object: JSON, or YAML where the content type says so.
+/// The body as an object: JSON, or YAML or protobuf where the content type says so.
 pub(crate) fn body_object(request: &Request) -> Result<Value, ApiError> {
     let content_type = request.content_type.split(';').next().unwrap_or_default().trim();
     let body = match content_type {
         "" | "application/json" => serde_json::from_slice(&request.body).map_err(|error| error.to_string()),
         "application/yaml" => yaml(&request.body),
+        protobuf::MEDIA_TYPE => Ok(protobuf::read(&request.body)?),
         other => return Err(ApiError::unsupported_media_type(other)),
     };
     let body: Value = body

@@ -11,7 +11,7 @@
 //!
 //! Time comes from a [`Clock`], chance from a seed, and nothing is spawned: the same requests in the same order give the same answers.
 //! What it deliberately does not have: authentication and authorization (RBAC objects are inert), admission webhooks, quotas,
-//! **CEL rules of CRDs (`x-kubernetes-validations` are stored, never evaluated)**, protobuf, and controllers, except for garbage collection,
+//! **CEL rules of CRDs (`x-kubernetes-validations` are stored, never evaluated)**, protobuf beyond what `kubectl create` and `drain` send, and controllers, except for garbage collection,
 //! the end of namespaces and the establishing of CRDs, which happen within the request that causes them. Objects that name an owner
 //! which never existed are kept.
 
@@ -29,6 +29,7 @@ mod names;
 mod object;
 mod openapi;
 mod patch;
+mod protobuf;
 mod read;
 mod registry;
 mod request;

@@ -1,7 +1,6 @@
 //! OpenAPI v3, as much as kubectl reads: that PATCH knows `fieldValidation`, and each kind's schema for `explain` and validation.
 //!
-//! One document per group and version, derived from the kinds. Version 2 is **not** served: kubectl falls back from neither to the other, it asks for
-//! v3 first and is content.
+//! One document per group and version, derived from the kinds. Version 2 is served **empty**.
 
 use serde_json::{Map, Value, json};
 
@@ -12,6 +11,9 @@ use crate::schema;
 
 /// Answers `/openapi/v3` and the documents below it.
 pub(crate) fn document(engine: &Engine, path: &str) -> Option<Document> {
+    if path.trim_matches('/') == "openapi/v2" {
+        return Some(version_2());
+    }
     let path = path.trim_matches('/').strip_prefix("openapi/v3")?.trim_matches('/');
     if path.is_empty() {
         let paths: Map<String, Value> = engine
@@ -28,6 +30,13 @@ pub(crate) fn document(engine: &Engine, path: &str) -> Option<Document> {
     let paths: Map<String, Value> = kinds.iter().map(|kind| (format!("{}/{{name}}", collection(kind)), operations(kind))).collect();
     let document = json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": paths, "components": {"schemas": schemas(&kinds)}});
     Some(Document::json(&document))
+}
+
+/// Version 2 without a definition, in protobuf, the only form that kubectl asks for: field 1 is `swagger`, field 2 `info` with its title and
+/// version. kubectl comes here for kinds that are not served, to learn nothing and to go on to its own sentence about them.
+fn version_2() -> Document {
+    let body = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1".to_vec();
+    Document { content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", body }
 }
 
 fn root(kind: &Kind) -> String {
