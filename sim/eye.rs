@@ -27,6 +27,17 @@ pub(crate) enum Purpose {
     Command { run: RunId },
 }
 
+/// How much the promises that hold in every scenario were judged by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Judged {
+    /// Frames in which Bellhop named the MAC of an address.
+    pub frames: usize,
+    /// Versions of Services and Eips.
+    pub objects: usize,
+    /// Writes that Bellhop made.
+    pub writes: usize,
+}
+
 /// Collects what is seen.
 pub(crate) struct Eye {
     /// From the fabric, as it happened.
@@ -91,7 +102,7 @@ impl Eye {
     }
 
     /// Says which promises were broken, given what Bellhop said on the wire. At the end.
-    pub(crate) fn judge(&self, spoken: Vec<Spoken>) {
+    pub(crate) fn judge(&self, spoken: Vec<Spoken>) -> Judged {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         writes.evidence.spoken = spoken;
         for place in self.nics.values() {
@@ -100,6 +111,8 @@ impl Eye {
         for Broken { at, invariant, detail } in writes.evidence.judge() {
             self.log().say(at, Seen::InvariantBroken { invariant: invariant.to_owned(), detail });
         }
+        let Evidence { objects, writes, spoken, .. } = &writes.evidence;
+        Judged { frames: spoken.len(), objects: objects.len(), writes: writes.values().map(Vec::len).sum() }
     }
 
     /// The hash of all writes so far.

@@ -18,4 +18,5 @@ mod stage;
 mod world;
 
 pub use clock::WorldClock;
+pub use eye::Judged;
 pub use world::SimWorld;

@@ -9,6 +9,7 @@ use bellhop_scenario::{Action, Look, Observation, Scenario, Unplayable, World, W
 use tokio::runtime::Runtime;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::eye::Judged;
 use crate::machines;
 use crate::stage::Stage;
 
@@ -25,12 +26,14 @@ pub struct SimWorld {
     hash: u64,
     /// Events of the fabric and writes to the API until the end.
     counts: (u64, u64),
+    /// What the promises of every scenario were judged by.
+    judged: Judged,
 }
 
 impl SimWorld {
     /// A world that will draw from `seed`, or from the scenario's own.
     pub fn new(seed: Option<u64>) -> Self {
-        Self { seed, stage: None, runtime: None, left: Vec::new(), hash: 0, counts: (0, 0) }
+        Self { seed, stage: None, runtime: None, left: Vec::new(), hash: 0, counts: (0, 0), judged: Judged::default() }
     }
 
     /// The one number that stands for everything that happened: the fabric's events and the API's writes. Zero before the end.
@@ -41,6 +44,11 @@ impl SimWorld {
     /// How many events the fabric had, and how many writes took effect in the API. Zero before the end.
     pub fn counts(&self) -> (u64, u64) {
         self.counts
+    }
+
+    /// By how much the promises that hold in every scenario were judged. Nothing before the end.
+    pub fn judged(&self) -> Judged {
+        self.judged
     }
 
     /// Runtime and stage, once started.
@@ -110,7 +118,7 @@ impl World for SimWorld {
             self.hash = xxh3_64(&parts.concat());
             self.counts = (fabric.event_count(), stage.api.writes());
             drop(fabric);
-            stage.eye.judge(stage.lan.take_spoken());
+            self.judged = stage.eye.judge(stage.lan.take_spoken());
             self.left.extend(stage.eye.take(stage.zero));
         }
         self.runtime = None;

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use bellhop_scenario::outcome::Outcome;
+use bellhop_scenario::outcome::{CheckKind, Outcome};
 use bellhop_scenario::{PlayError, Scenario, load, play};
 
 use super::{BAD_INPUT, NO_END, embedded};
-use crate::SimWorld;
+use crate::{Judged, SimWorld};
 
 /// Plays files, one after the other. The exit code is the worst of theirs.
 pub(super) fn files(files: &[PathBuf], seed: Option<u64>, color: bool) -> anyhow::Result<u8> {
@@ -84,6 +84,14 @@ fn report(scenario: &Scenario, seed: Option<u64>, outcome: &Outcome, world: &Sim
     }
     for blind in &outcome.blind {
         let _ = writeln!(text, "{blind}");
+    }
+    if outcome.checks.iter().all(|check| check.kind != CheckKind::Invariant) {
+        let Judged { frames, objects, writes } = world.judged();
+        let _ = writeln!(
+            text,
+            "held throughout: no address twice or from outside its pool ({objects} versions of Services and Eips); every frame of Bellhop's\n\
+             names the Service's node ({frames} frames); no storm of writes ({writes} writes of Bellhop's)"
+        );
     }
     let (events, writes) = world.counts();
     let seed = seed.unwrap_or(scenario.seed);
