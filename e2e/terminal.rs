@@ -1,4 +1,4 @@
-//! Terminals: one for the operator, one on each machine. What is typed into one is run in order, with the real programs.
+//! Terminals: what is typed into one is run in order, with the real programs.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -3,7 +3,6 @@
 //! It joins machines ([`crate::lan`]), processes, looks and terminals; it judges nothing. Captures, logs and the API server's address are
 //! left in a folder of the run.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -43,7 +42,8 @@ pub struct NetnsWorld {
 struct Run {
     report: Reporter,
     probes: Vec<(Option<Duration>, Process)>,
-    terminals: BTreeMap<String, Terminal>,
+    /// The operator's (on no machine) and those on machines.
+    terminals: Vec<(Option<String>, Terminal)>,
     captures: Vec<Process>,
     cluster: Cluster,
     lan: Lan,
@@ -119,7 +119,7 @@ impl World for NetnsWorld {
     fn finish(&mut self) -> Result<(), WorldError> {
         if let Some(mut run) = self.run.take() {
             std::thread::sleep(AFTERMATH);
-            run.terminals.values().for_each(|terminal| terminal.wait(Duration::from_secs(10)));
+            run.terminals.iter().for_each(|(_, terminal)| terminal.wait(Duration::from_secs(10)));
             run.probes.clear();
             for (machine, detail) in run.cluster.crashed() {
                 run.report.now(Seen::Crash { machine, detail });
@@ -152,7 +152,7 @@ impl NetnsWorld {
         let (sender, seen) = channel();
         let report = Reporter::new(Clock::start(), sender);
         self.seen = Some(seen);
-        let run = Run { report, probes: Vec::new(), terminals: BTreeMap::new(), captures, cluster, lan, scenario, out };
+        let run = Run { report, probes: Vec::new(), terminals: Vec::new(), captures, cluster, lan, scenario, out };
         run.look(looks)?;
         self.run = Some(run);
         Ok(())
@@ -205,8 +205,14 @@ impl Run {
 
     fn act(&mut self, action: &Action) -> Result<()> {
         match action {
-            Action::Run { run, on, command } => self.terminal(on.as_deref())?.run(*run, command.argv.clone()),
-            Action::Edit(edit) => self.terminal(None)?.edit(edit.clone()),
+            Action::Run { run, on: None, command } => self.operator()?.run(*run, command.argv.clone()),
+            Action::Run { run, on: Some(machine), command } => {
+                // Each in a window of its own: a ping that waits for answers holds nothing up.
+                let terminal = self.open_terminal(self.lan.machine(machine)?.clone());
+                terminal.run(*run, command.argv.clone());
+                self.terminals.push((Some(machine.clone()), terminal));
+            }
+            Action::Edit(edit) => self.operator()?.edit(edit.clone()),
             Action::Ping { probe, from, to, every, until } => {
                 let ping = Ping { probe: *probe, from: from.clone(), to: *to, every: *every };
                 let process = ping.start(self.lan.machine(from)?, &self.out.join("ping.log"), self.report.clone())?;
@@ -219,7 +225,7 @@ impl Run {
             }
             Action::PowerOff(machine) => {
                 self.cluster.kill_node(machine);
-                self.terminals.remove(machine);
+                self.terminals.retain(|(on, _)| on.as_ref() != Some(machine));
                 self.lan.power_off(machine)?;
             }
             Action::PowerOn(machine) => {
@@ -244,15 +250,19 @@ impl Run {
         Ok(())
     }
 
-    /// The terminal on a machine, or the operator's.
-    fn terminal(&mut self, machine: Option<&str>) -> Result<Terminal> {
-        let key = machine.unwrap_or_default().to_owned();
-        if !self.terminals.contains_key(&key) {
-            let namespace = machine.map_or_else(Namespace::current, |machine| self.lan.machine(machine).cloned())?;
-            let seat = Seat { namespace, folder: self.scenario.folder.clone(), kubeconfig: self.cluster.kubeconfig.clone() };
-            self.terminals.insert(key.clone(), Terminal::open(seat, self.report.clone()));
+    /// The operator's terminal, where one command follows the other.
+    fn operator(&mut self) -> Result<Terminal> {
+        if let Some((_, terminal)) = self.terminals.iter().find(|(on, _)| on.is_none()) {
+            return Ok(terminal.clone());
         }
-        self.terminals.get(&key).cloned().context("no terminal")
+        let terminal = self.open_terminal(Namespace::current()?);
+        self.terminals.push((None, terminal.clone()));
+        Ok(terminal)
+    }
+
+    fn open_terminal(&self, namespace: Namespace) -> Terminal {
+        let seat = Seat { namespace, folder: self.scenario.folder.clone(), kubeconfig: self.cluster.kubeconfig.clone() };
+        Terminal::open(seat, self.report.clone())
     }
 }
 
