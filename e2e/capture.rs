@@ -1,7 +1,7 @@
 //! Captures a segment with tcpdump into a file that stays, and reads ARP frames from that file while it grows.
 //!
 //! A bridge that is promiscuous sees each frame that enters it once. Plain pcap: 24 bytes of header, 16 before each record, in the
-//! byte order of this machine (https://datatracker.ietf.org/doc/draft-ietf-opsawg-pcap/). What is not ARP for IPv4 is passed over.
+//! byte order of this machine (<https://datatracker.ietf.org/doc/draft-ietf-opsawg-pcap/>). What is not ARP for IPv4 is passed over.
 
 use std::fs::File;
 use std::io::Read;
