@@ -1,6 +1,6 @@
 //! One test for each file in `scenarios/`: it is played at its own seed, all its expectations hold, and its transcript is the reviewed one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bellhop_scenario::{load, play};
 use bellhop_sim::SimWorld;
@@ -18,7 +18,7 @@ fn main() -> std::io::Result<()> {
 }
 
 /// Plays a file.
-fn scenario(name: &str, file: &PathBuf) -> Result<(), Failed> {
+fn scenario(name: &str, file: &Path) -> Result<(), Failed> {
     let scenario = load(file)?;
     let mut world = SimWorld::new(None);
     let outcome = play(&scenario, &mut world)?;
