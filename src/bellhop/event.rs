@@ -30,7 +30,8 @@ pub(crate) struct Events {
     serial: u64,
 }
 
-type Said = (Subject, bool, &'static str, String);
+/// What was said of which object: a re-created one has another uid.
+type Said = (Subject, String, bool, &'static str, String);
 
 struct Remembered {
     name: String,
@@ -69,7 +70,8 @@ impl Events {
         };
         // Events of cluster-scoped objects live in `default`, as client-go has it.
         let namespace = meta.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        let said = (event.subject, event.warning, event.reason, event.message);
+        let uid = meta.uid.clone().unwrap_or_default();
+        let said = (event.subject, uid, event.warning, event.reason, event.message);
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
         if let Some(remembered) = self.said.get_mut(&said)
             && now.as_second() - remembered.first.as_second() < COUNTED_FOR_SECONDS
@@ -79,7 +81,7 @@ impl Events {
             return EventWrite::Count { namespace, name: remembered.name.clone(), patch };
         }
         let name = format!("{}.{:016x}", meta.name.as_deref().unwrap_or_default(), self.rng.random::<u64>());
-        let (_, warning, reason, message) = said.clone();
+        let (_, _, warning, reason, message) = said.clone();
         self.remember(said, &name, now);
         EventWrite::Create(Box::new(Event {
             metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..Default::default() },

@@ -64,12 +64,10 @@ impl Allocation {
             return;
         }
         let mut ledger = Ledger::new(addresses.clone());
-        for (service, held) in self.held.iter().filter(|(_, held)| held.pool == *name) {
-            if Family::of(held.address) == addresses.family() {
-                // Within one pool no two hold the same address, so nothing can be refused here.
-                let _ = ledger.record(held.address, service);
-            }
-        }
+        // Who cannot hold on, because the pool went to the other family or somebody has the address by now, waits like anybody else.
+        self.held.retain(|service, held| {
+            held.pool != *name || (Family::of(held.address) == addresses.family() && ledger.record(held.address, service).is_ok())
+        });
         self.books.insert(name.clone(), Book { ledger, offer });
     }
 
@@ -131,13 +129,16 @@ impl Allocation {
 
     /// Enters an address that stands on a Service and in nobody's record: held if a pool has it free; kept aside if no pool has it; else not.
     pub fn adopt(&mut self, service: &ServiceKey, address: IpAddr, pool_label: Option<&PoolName>) {
-        if self.held.contains_key(service) {
+        if self.held.contains_key(service) || self.holder(address).is_some() {
             return;
         }
-        let containing = self.books.iter().find(|(_, book)| book.ledger.addresses().contains(address)).map(|(name, _)| name.clone());
-        match (containing, pool_label) {
+        let labelled = pool_label.filter(|name| self.books.get(*name).is_some_and(|book| book.ledger.addresses().contains(address)));
+        match (labelled.cloned().or_else(|| self.pool_of(address)), pool_label) {
             (Some(pool), _) => {
-                self.record(service, &pool, address);
+                let taken = self.books.get_mut(&pool).is_some_and(|book| book.ledger.take(address, service).is_ok());
+                if taken {
+                    self.held.insert(service.clone(), Held { pool, address });
+                }
             }
             (None, Some(gone)) if !self.books.contains_key(gone) => {
                 self.held.insert(service.clone(), Held { pool: gone.clone(), address });
@@ -150,9 +151,25 @@ impl Allocation {
     pub fn release(&mut self, service: &ServiceKey) -> Option<Held> {
         let held = self.held.remove(service)?;
         if let Some(book) = self.books.get_mut(&held.pool) {
-            book.ledger.release(held.address);
+            book.ledger.release(held.address, service);
         }
         Some(held)
+    }
+
+    /// Whether a pool includes what was held of it; if not, another pool may, which has to be told.
+    pub fn includes(&self, held: &Held) -> bool {
+        self.books.get(&held.pool).is_some_and(|book| book.ledger.addresses().contains(held.address))
+    }
+
+    /// Who holds an address, of whichever pool.
+    fn holder(&self, address: IpAddr) -> Option<&ServiceKey> {
+        self.held.iter().find(|(_, held)| held.address == address).map(|(service, _)| service)
+    }
+
+    /// The pool that an address belongs to: of two that overlap, the one that is open.
+    fn pool_of(&self, address: IpAddr) -> Option<PoolName> {
+        let containing = self.books.iter().filter(|(_, book)| book.ledger.addresses().contains(address));
+        containing.min_by_key(|(_, book)| book.offer.closed.is_some()).map(|(name, _)| name.clone())
     }
 
     /// Whether what a Service holds is what it asks for. Asking for less than before (no address, no pool) moves nothing.
@@ -184,7 +201,7 @@ impl Allocation {
             && old != held
             && let Some(book) = self.books.get_mut(&old.pool)
         {
-            book.ledger.release(old.address);
+            book.ledger.release(old.address, service);
         }
         Ok(held)
     }
@@ -197,8 +214,7 @@ impl Allocation {
                 name.clone()
             }
             None => {
-                let containing = |book: &&Book| book.ledger.addresses().contains(address);
-                let found = self.books.iter().find(|(_, book)| containing(book)).map(|(name, _)| name.clone());
+                let found = self.pool_of(address);
                 let outside = || {
                     refuse(
                         reason::ADDRESS_OUTSIDE_POOL,
@@ -208,8 +224,10 @@ impl Allocation {
                 found.ok_or_else(outside)?
             }
         };
+        let elsewhere = self.holder(address).filter(|holder| *holder != service).cloned();
         let book = self.open_book(&pool)?;
-        match book.ledger.take(address, service) {
+        let taken = elsewhere.map_or_else(|| book.ledger.take(address, service), |holder| Err(Unavailable::HeldBy(holder)));
+        match taken {
             Ok(()) => Ok(Held { pool, address }),
             Err(Unavailable::Outside) => {
                 let message = format!("{address} is not one of Eip {pool}'s addresses ({})", book.ledger.addresses());
@@ -390,5 +408,41 @@ mod tests {
         assert_eq!(allocation.held(&service("web")).map(|held| held.address), Some(address(92)));
         allocation.set_pool(&"lan".into(), &AddressPool::parse("192.168.0.92", false).expect("a pool"), OPEN);
         assert_eq!(got(allocation.allocate(&service("next"), &Request::default())), Err(reason::POOL_EXHAUSTED));
+    }
+
+    #[test]
+    fn of_two_services_on_one_address_of_an_absent_pool_only_one_holds_it() {
+        let mut allocation = allocation(&[]);
+        allocation.adopt(&service("first"), address(91), Some(&"lan".into()));
+        allocation.adopt(&service("second"), address(91), Some(&"lan".into()));
+        assert_eq!(allocation.held(&service("second")), None);
+        allocation.set_pool(&"lan".into(), &AddressPool::parse("192.168.0.91", false).expect("a pool"), OPEN);
+        allocation.release(&service("second"));
+        assert_eq!(got(allocation.allocate(&service("third"), &Request::default())), Err(reason::POOL_EXHAUSTED));
+    }
+
+    #[test]
+    fn a_closed_pool_does_not_hide_the_open_one_that_it_overlaps() {
+        let closed = Offer { closed: Some("it overlaps the older Eip lan".to_owned()), ..OPEN };
+        let mut allocation = allocation(&[("aaa", "192.168.0.91", closed), ("lan", "192.168.0.91-192.168.0.92", OPEN)]);
+        assert_eq!(got(allocation.allocate(&service("web"), &ask(Some(address(91)), None))), Ok(("lan".to_owned(), address(91))));
+    }
+
+    #[test]
+    fn an_address_held_of_another_pool_is_taken_and_no_nodes() {
+        let mut allocation = allocation(&[("lan", "192.168.0.91", OPEN)]);
+        assert!(allocation.allocate(&service("web"), &Request::default()).is_ok());
+        allocation.set_pool(&"lan".into(), &AddressPool::parse("192.168.0.80", false).expect("a pool"), OPEN);
+        allocation.set_pool(&"new".into(), &AddressPool::parse("192.168.0.91", false).expect("a pool"), OPEN);
+        allocation.block(&BTreeSet::new());
+        assert_eq!(got(allocation.allocate(&service("next"), &ask(Some(address(91)), None))), Err(reason::ADDRESS_TAKEN));
+    }
+
+    #[test]
+    fn a_nodes_own_address_is_not_adopted() {
+        let mut allocation = allocation(&[("lan", "192.168.0.3-192.168.0.4", OPEN)]);
+        allocation.block(&BTreeSet::from([address(3)]));
+        allocation.adopt(&service("web"), address(3), None);
+        assert_eq!(allocation.held(&service("web")), None);
     }
 }

@@ -4,7 +4,7 @@
 //! at once would be a storm. It goes round by round over all addresses: everybody's first word comes before anybody's second.
 //! What to say is not known here, only for which address it is time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const BURST: Duration = Duration::from_millis(2);
 #[derive(Debug, Default)]
 pub struct Announcements {
     due: BTreeSet<(Instant, Ipv4Addr)>,
+    /// When each address's announcement began: what of it is still due follows from that.
+    began: BTreeMap<Ipv4Addr, Instant>,
     /// Not before this.
     next: Instant,
 }
@@ -32,24 +34,27 @@ impl Announcements {
     /// Announces an address from the first round on, whatever was left of an earlier announcement.
     pub fn announce(&mut self, now: Instant, address: Ipv4Addr) {
         self.withdraw(address);
+        self.began.insert(address, now);
         self.due.extend(ROUNDS.map(|offset| (now + offset, address)));
     }
 
-    /// Announces many addresses that are all announced for the first time: without looking for an earlier announcement of each.
+    /// Announces exactly these addresses from the first round on.
     pub fn restart(&mut self, now: Instant, addresses: impl Iterator<Item = Ipv4Addr>) {
-        self.due.clear();
-        for address in addresses {
-            self.due.extend(ROUNDS.map(|offset| (now + offset, address)));
-        }
+        self.clear();
+        addresses.for_each(|address| self.announce(now, address));
     }
 
     /// Says nothing more of an address.
     pub fn withdraw(&mut self, address: Ipv4Addr) {
-        self.due.retain(|(_, other)| *other != address);
+        let Some(began) = self.began.remove(&address) else { return };
+        for offset in ROUNDS {
+            self.due.remove(&(began + offset, address));
+        }
     }
 
     /// Says nothing more at all.
     pub fn clear(&mut self) {
+        self.began.clear();
         self.due.clear();
     }
 
@@ -60,6 +65,9 @@ impl Announcements {
             return None;
         }
         self.due.pop_first();
+        if self.began.get(&address).is_some_and(|began| *began + ROUNDS[ROUNDS.len() - 1] == due) {
+            self.began.remove(&address);
+        }
         let earliest = Instant::from_nanos(now.as_nanos().saturating_sub(BURST.as_nanos() as u64));
         self.next = self.next.max(earliest) + PACE;
         Some(address)

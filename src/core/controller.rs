@@ -201,6 +201,15 @@ impl Controller {
         }
     }
 
+    /// Another leads: what we decided and remember is no longer what stands.
+    pub fn handle_following(&mut self) {
+        self.allocation = Allocation::default();
+        self.pools_changed = true;
+        self.carried.clear();
+        self.load.clear();
+        self.recorded.clear();
+    }
+
     /// A record was handed out to be written.
     pub fn handle_recording(&mut self, pool: &PoolName, used: BTreeMap<IpAddr, BTreeSet<ServiceKey>>) {
         self.recorded.insert(pool.clone(), used);
@@ -217,7 +226,7 @@ impl Controller {
 
     /// Draws the consequences of all that was handled. Does nothing unless leading and synced.
     pub fn decide(&mut self) {
-        if !self.leading || self.synced.len() < Kind::ALL.len() {
+        if !self.leading || !self.is_synced() {
             return;
         }
         if std::mem::take(&mut self.start_over) {
@@ -248,6 +257,11 @@ impl Controller {
     /// The next Event to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Whether each kind was listed: nothing is decided or written before.
+    pub fn is_synced(&self) -> bool {
+        self.synced.len() == Kind::ALL.len()
     }
 
     /// All pools.
@@ -302,8 +316,6 @@ impl Controller {
         let remembered = std::mem::take(&mut self.allocation);
         self.refusals.clear();
         self.waiting.clear();
-        self.carried.clear();
-        self.load.clear();
         self.review_pools();
         let asks = |key: &ServiceKey| self.services.get(key).filter(|service| service.request.is_some());
         let mut records: Vec<(bool, i64, &ServiceKey, &PoolName, IpAddr)> = Vec::new();
@@ -333,6 +345,13 @@ impl Controller {
         self.offer_changed = true;
         self.dirty.extend(self.services.keys().cloned());
         self.touched.extend(self.pools.keys().cloned().map(Subject::Pool));
+        // A move that was announced and not yet written is still where the LAN sends its traffic: only what changed hands is placed anew.
+        let address = |allocation: &Allocation, key: &ServiceKey| allocation.held(key).map(|held| held.address);
+        self.carried.retain(|key, _| address(&remembered, key) == address(&self.allocation, key));
+        self.load.clear();
+        for node in self.carried.values().filter_map(Carried::node) {
+            *self.load.entry(node.clone()).or_default() += 1;
+        }
     }
 
     /// Opens, changes and closes the books of pools; of two that overlap, the younger is closed.
@@ -360,6 +379,8 @@ impl Controller {
         self.block_addresses_of_nodes();
         self.offer_changed = true;
         self.touched.extend(self.pools.keys().cloned().map(Subject::Pool));
+        // A pool that changed may have let go of what was held of it.
+        self.dirty.extend(self.services.iter().filter(|(_, service)| service.request.is_some()).map(|(key, _)| key.clone()));
     }
 
     fn block_addresses_of_nodes(&mut self) {
@@ -379,12 +400,9 @@ impl Controller {
         if matches!(request.protocol, Some(Protocol::Other(_))) {
             self.release(key);
         }
-        let content = self
-            .services
-            .get(key)
-            .and_then(|service| service.request.as_ref())
-            .is_some_and(|request| self.allocation.held(key).is_some_and(|held| Allocation::satisfies(held, request)));
-        if content {
+        let request = self.services.get(key).and_then(|service| service.request.as_ref());
+        let held = self.allocation.held(key);
+        if held.zip(request).is_some_and(|(held, request)| Allocation::satisfies(held, request)) {
             self.waiting.remove(key);
             self.refusals.remove(key);
         } else {
@@ -396,6 +414,9 @@ impl Controller {
         let Some(held) = self.allocation.release(key) else { return };
         self.offer_changed = true;
         self.touched.insert(Subject::Pool(held.pool.clone()));
+        if !self.allocation.includes(&held) {
+            self.block_addresses_of_nodes();
+        }
         if self.services.contains_key(key) {
             let message = format!("{} went back to Eip {}", held.address, held.pool);
             self.tell(Subject::Service(key.clone()), false, event::IP_RELEASED, message);

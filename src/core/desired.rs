@@ -41,9 +41,8 @@ pub fn pool_status(controller: &Controller, network: &Network, pool: &Pool) -> P
 pub fn service_status(controller: &Controller, network: &Network, key: &ServiceKey) -> Option<ServiceStatus> {
     let service = controller.service(key)?;
     if service.request.is_none() {
-        // Ingress without a mark of ours is somebody else's.
-        let marks = &service.status;
-        let ours = marks.node.is_some() || marks.pool.is_some() || marks.assigned.is_some() || marks.announced.is_some();
+        // Only our own conditions prove that what stands on it is ours: the label and the annotation are PorterLB's and OpenELB's words too.
+        let ours = service.status.assigned.is_some() || service.status.announced.is_some();
         return ours.then(ServiceStatus::default);
     }
     let refused = controller.refusal(key).map(|refusal| no(refusal.reason, &refusal.message));
@@ -51,7 +50,12 @@ pub fn service_status(controller: &Controller, network: &Network, key: &ServiceK
         let announced = Some(no(reason::NO_ADDRESS, "there is no address to announce"));
         return Some(ServiceStatus { assigned: Some(refused?), announced, ..ServiceStatus::default() });
     };
-    controller.recorded(key)?;
+    if controller.recorded(key).is_none() {
+        // What is told stays told until the new address is on record, but nobody is told that it is announced when it is not.
+        let told = service.status.announced.as_ref().filter(|announced| announced.status)?;
+        let announced = Some(no(reason::RECORDING, &format!("{} waits to be recorded in Eip {}", held.address, held.pool)));
+        return Some(ServiceStatus { announced: announced.filter(|_| told.status), ..service.status.clone() });
+    }
     let assigned = refused.unwrap_or_else(|| yes(reason::ASSIGNED, format!("{} from Eip {}", held.address, held.pool)));
     let announced = match announcement(controller, network, key)? {
         Ok((interface, mac)) => {

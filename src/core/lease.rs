@@ -137,6 +137,12 @@ impl Elector {
     /// How the write that was handed out ended: with the Lease as the API answered, or not.
     pub fn handle_written(&mut self, now: Instant, result: Result<LeaseRecord, Written>) {
         let Some(sent) = self.writing_since.take() else { return };
+        let overtaken = |lease: &LeaseRecord| matches!(&self.observed, Some((Some(seen), _)) if lease.version.is_older_than(&seen.version));
+        if result.as_ref().is_ok_and(overtaken) {
+            // The watch has shown a later state already, and what it showed was drawn.
+            self.next_try = now + self.retry_delay();
+            return;
+        }
         match result {
             Ok(lease) => {
                 let ours = lease.holder.as_ref() == Some(&self.identity);

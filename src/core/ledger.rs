@@ -99,10 +99,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Takes an address back.
-    pub fn release(&mut self, address: IpAddr) {
+    /// Takes an address back from whoever holds it; from nobody else.
+    pub fn release(&mut self, address: IpAddr, service: &ServiceKey) {
         let number = number_of(address);
-        if self.held.remove(&number).is_some() && self.addresses.contains(address) && !self.blocked.contains(&number) {
+        if self.held.get(&number) != Some(service) {
+            return;
+        }
+        self.held.remove(&number);
+        if self.addresses.contains(address) && !self.blocked.contains(&number) {
             self.insert_free(number);
         }
     }
@@ -167,7 +171,8 @@ mod tests {
         let mut ledger = ledger("192.168.0.91-192.168.0.93");
         assert_eq!(ledger.take_lowest(&service("a")), Some(address(91)));
         assert_eq!(ledger.take_lowest(&service("b")), Some(address(92)));
-        ledger.release(address(91));
+        ledger.release(address(91), &service("b"));
+        ledger.release(address(91), &service("a"));
         assert_eq!(ledger.take_lowest(&service("c")), Some(address(91)));
         assert_eq!(ledger.take_lowest(&service("d")), Some(address(93)));
         assert_eq!(ledger.take_lowest(&service("e")), None);
@@ -188,7 +193,7 @@ mod tests {
         let mut ledger = ledger("223.255.255.254-223.255.255.255");
         assert!(ledger.take_lowest(&service("a")).is_some());
         assert!(ledger.take_lowest(&service("b")).is_some());
-        ledger.release([223, 255, 255, 255].into());
+        ledger.release([223, 255, 255, 255].into(), &service("b"));
         assert_eq!(ledger.take_lowest(&service("c")), Some([223, 255, 255, 255].into()));
     }
 
@@ -206,7 +211,7 @@ mod tests {
     fn what_is_on_record_stands_though_the_pool_shrank() {
         let mut ledger = ledger("192.168.0.91-192.168.0.93");
         assert_eq!(ledger.record(address(99), &service("a")), Ok(()));
-        ledger.release(address(99));
+        ledger.release(address(99), &service("a"));
         assert_eq!(ledger.take(address(99), &service("a")), Err(Unavailable::Outside), "it did not become part of the pool");
     }
 
@@ -225,7 +230,7 @@ mod tests {
                         free.remove(&number);
                     }
                     _ => {
-                        ledger.release(address(number));
+                        ledger.release(address(number), &holder);
                         free.insert(number);
                     }
                 }

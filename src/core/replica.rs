@@ -113,6 +113,8 @@ pub struct Replica {
     in_flight: BTreeSet<Subject>,
     /// Objects whose last write failed: not before when, and after how many failures.
     backing_off: BTreeMap<Subject, (Instant, u32)>,
+    /// The reason that was last told of each Eip.
+    told: BTreeMap<PoolName, String>,
     notices: VecDeque<Notice>,
 }
 
@@ -133,6 +135,7 @@ impl Replica {
             outbox: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             backing_off: BTreeMap::new(),
+            told: BTreeMap::new(),
             notices: VecDeque::new(),
         }
     }
@@ -147,6 +150,7 @@ impl Replica {
     /// An Eip is gone.
     pub fn handle_pool_deleted(&mut self, _now: Instant, name: &PoolName) {
         self.controller.handle_pool_deleted(name);
+        self.told.remove(name);
         self.forget(&Subject::Pool(name.clone()));
         self.lan_changed = true;
         self.unsettled = true;
@@ -244,6 +248,13 @@ impl Replica {
     /// How a write ended (not of an Event). The object that the API answered with comes before this.
     pub fn handle_written(&mut self, now: Instant, subject: &Subject, result: Written) {
         self.in_flight.remove(subject);
+        let there = match subject {
+            Subject::Pool(name) => self.controller.pools().contains_key(name),
+            Subject::Service(key) => self.controller.service(key).is_some(),
+        };
+        if !there {
+            return;
+        }
         self.outbox.insert(subject.clone());
         if result == Written::Done {
             self.backing_off.remove(subject);
@@ -293,10 +304,7 @@ impl Replica {
         if let Some(event) = self.controller.poll_event() {
             return Some(Write::Event(event));
         }
-        let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|(until, _)| now < *until);
-        let ready: Vec<Subject> =
-            self.outbox.iter().filter(|subject| !self.in_flight.contains(*subject) && !backing_off(subject)).cloned().collect();
-        for subject in ready {
+        while let Some(subject) = self.next_to_write(now) {
             self.outbox.remove(&subject);
             let write = match &subject {
                 Subject::Pool(name) => self.pool_write(name),
@@ -317,7 +325,9 @@ impl Replica {
 
     /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let retry = self.backing_off.iter().filter(|(subject, _)| self.outbox.contains(*subject)).map(|(_, (until, _))| *until).min();
+        // What is due already waits for something else: for room, or for its write under way to end.
+        let retry = self.backing_off.iter().filter(|(subject, (until, _))| *until > now && self.outbox.contains(*subject));
+        let retry = retry.map(|(_, (until, _))| *until).min();
         let retry = retry.filter(|_| self.role == Role::Leader);
         [self.elector.poll_timeout(now), self.network.poll_timeout(), retry].into_iter().flatten().min()
     }
@@ -369,13 +379,41 @@ impl Replica {
         if std::mem::take(&mut self.reach_changed) {
             self.controller.handle_network_changed();
         }
-        while let Some(subject) = self.controller.poll_touched() {
-            if let Subject::Service(key) = &subject {
-                self.announce(now, key);
-            }
-            if self.role == Role::Leader {
-                self.outbox.insert(subject);
-            }
+        if self.role != Role::Leader || !self.controller.is_synced() {
+            return;
+        }
+        let touched: Vec<Subject> = std::iter::from_fn(|| self.controller.poll_touched()).collect();
+        let services = || touched.iter().filter_map(|subject| if let Subject::Service(key) = subject { Some(key) } else { None });
+        // Who lost an address goes silent before who got it speaks.
+        services().for_each(|key| self.withdraw(now, key));
+        services().for_each(|key| self.announce(now, key));
+        self.outbox.extend(touched);
+    }
+
+    /// The first object with something to write that neither is being written nor waits after a failure.
+    fn next_to_write(&self, now: Instant) -> Option<Subject> {
+        let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|(until, _)| now < *until);
+        self.outbox.iter().find(|subject| !self.in_flight.contains(*subject) && !backing_off(subject)).cloned()
+    }
+
+    /// Where a Service's address should be heard now.
+    fn wanted(&self, key: &ServiceKey) -> Option<(IpAddr, InterfaceName, MacAddr)> {
+        let held = self.controller.recorded(key)?.address;
+        let (interface, mac) = desired::announcement(&self.controller, &self.network, key)?.ok()?;
+        Some((held, interface, mac))
+    }
+
+    /// Falls silent on an address that is a Service's no more, or on another LAN.
+    fn withdraw(&mut self, now: Instant, key: &ServiceKey) {
+        let wanted = self.wanted(key);
+        let Some((address, interface, _)) = self.announced.get(key).cloned() else { return };
+        if wanted.as_ref().is_some_and(|(new, on, _)| (new, on) == (&address, &interface)) {
+            return;
+        }
+        self.network.handle_carrier(now, &interface, address, None);
+        self.announced.remove(key);
+        if wanted.is_none() {
+            self.notices.push_back(Notice::Carrier { service: key.clone(), address, at: None });
         }
     }
 
@@ -395,43 +433,23 @@ impl Replica {
             self.backing_off.clear();
         }
         if role == Role::Follower {
+            self.controller.handle_following();
             for (address, interface, _) in std::mem::take(&mut self.announced).into_values() {
                 self.network.handle_carrier(now, &interface, address, None);
             }
         }
     }
 
-    /// Lets the LAN hear where a Service's address is. Only a leader decides; an unconfirmed one goes on with what stands.
+    /// Lets the LAN hear where a Service's address is.
     fn announce(&mut self, now: Instant, key: &ServiceKey) {
-        if self.role != Role::Leader {
-            return;
+        let Some((address, interface, mac)) = self.wanted(key) else { return };
+        // Said even if nothing changed here: the port may be a new one. The announcer knows whether it is news.
+        self.network.handle_carrier(now, &interface, address, Some(mac));
+        let after = (address, interface.clone(), mac);
+        if self.announced.get(key) != Some(&after) {
+            self.notices.push_back(Notice::Carrier { service: key.clone(), address, at: Some((interface, mac)) });
+            self.announced.insert(key.clone(), after);
         }
-        let held = self.controller.recorded(key).map(|held| held.address);
-        let reached = desired::announcement(&self.controller, &self.network, key).and_then(Result::ok);
-        let after = held.zip(reached).map(|(address, (interface, mac))| (address, interface, mac));
-        let before = self.announced.get(key).cloned();
-        if let Some((address, interface, mac)) = &after {
-            // Said even if nothing changed here: the port may be a new one. The announcer knows whether it is news.
-            self.network.handle_carrier(now, interface, *address, Some(*mac));
-        }
-        if before == after {
-            return;
-        }
-        if let Some((address, interface, _)) = &before
-            && after.as_ref().is_none_or(|(new, on, _)| (new, on) != (address, interface))
-        {
-            self.network.handle_carrier(now, interface, *address, None);
-        }
-        let notice = after.clone().or(before).map(|(address, ..)| Notice::Carrier {
-            service: key.clone(),
-            address,
-            at: after.clone().map(|(_, interface, mac)| (interface, mac)),
-        });
-        self.notices.extend(notice);
-        match after {
-            Some(after) => self.announced.insert(key.clone(), after),
-            None => self.announced.remove(key),
-        };
     }
 
     fn pool_write(&mut self, name: &PoolName) -> Option<Write> {
@@ -445,7 +463,10 @@ impl Replica {
         if status != pool.status {
             let news = pool_news(pool, &status);
             self.controller.handle_recording(name, status.used.clone());
-            if let Some(news) = news {
+            // Told once for each reason, however often the write has to be tried.
+            let reason = status.condition.as_ref().map(|condition| condition.reason.clone()).unwrap_or_default();
+            let told = self.told.insert(name.clone(), reason.clone()).is_some_and(|before| before == reason);
+            if let Some(news) = news.filter(|_| !told) {
                 self.controller.tell(news.subject, news.warning, news.reason, news.message);
             }
             return Some(Write::PoolStatus { pool: name.clone(), version, status });
@@ -455,10 +476,11 @@ impl Replica {
 
     fn service_write(&self, key: &ServiceKey) -> Option<Write> {
         let service = self.controller.service(key)?;
-        let status = desired::service_status(&self.controller, &self.network, key)?;
+        let wanted = desired::service_status(&self.controller, &self.network, key);
         let remove_foreign_finalizer = service.has_foreign_finalizer;
         let version = service.version.clone();
-        let differs = status != service.status || remove_foreign_finalizer;
+        let differs = wanted.as_ref().is_some_and(|wanted| *wanted != service.status) || remove_foreign_finalizer;
+        let status = wanted.unwrap_or_else(|| service.status.clone());
         differs.then(|| Write::Service { service: key.clone(), version, status, remove_foreign_finalizer })
     }
 

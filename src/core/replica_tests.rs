@@ -476,6 +476,119 @@ fn a_restart_from_what_is_written_changes_nothing() {
     assert_eq!(second.services, first.services);
 }
 
+#[test]
+fn a_move_that_was_announced_stays_when_leadership_is_regained_and_the_node_is_back() {
+    let mut bench = Bench::tutorial();
+    bench.pass(Duration::from_secs(10));
+    let first = bench.status("porter-layer2-svc").node.clone().expect("a node");
+    let alive = bench.replica.controller.nodes()[&first].clone();
+    bench.replica.handle_node(bench.now, Node { ready: false, ..alive.clone() });
+    // The LAN hears of the move; the API does not.
+    assert_eq!(bench.replica.poll_link(bench.now), None);
+    let moved_to = bench.replica.announced().next().map(|(_, (_, _, mac))| *mac);
+    bench.api_up = false;
+    while bench.replica.role() != Role::Unconfirmed {
+        bench.now = bench.now + Duration::from_millis(500);
+        bench.replica.handle_timeout(bench.now);
+        while let Some(write) = bench.replica.poll_lease(bench.now) {
+            bench.lease(&write);
+        }
+    }
+    bench.replica.handle_node(bench.now, alive);
+    bench.api_up = true;
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), moved_to);
+}
+
+#[test]
+fn nothing_is_written_before_every_kind_was_listed() {
+    let mut bench = Bench::new();
+    bench.drain();
+    assert_eq!(bench.replica.role(), Role::Leader);
+    bench.add_pool(pool("lan", "192.168.0.91-192.168.0.100"));
+    bench.drain();
+    assert_eq!(bench.writes, 0);
+    bench.sync();
+    assert_eq!(bench.pools[&PoolName::from("lan")].status.size, 10);
+}
+
+#[test]
+fn a_write_under_way_whose_object_changes_again_keeps_no_timer_busy() {
+    let mut bench = Bench::tutorial();
+    bench.pass(Duration::from_secs(10));
+    let key = ServiceKey::new("default", "porter-layer2-svc");
+    let subject = Subject::Service(key.clone());
+    bench.replica.handle_written(bench.now, &subject, Written::Failed);
+    bench.replica.handle_slice(bench.now, slice("porter-layer2-svc", &[]));
+    bench.now = bench.now + Duration::from_millis(900);
+    bench.replica.handle_timeout(bench.now);
+    while let Some(write) = bench.replica.poll_write(bench.now) {
+        assert!(!matches!(write, Write::PoolStatus { .. }));
+    }
+    bench.replica.handle_slice(bench.now, slice("porter-layer2-svc", &["worker-p001"]));
+    assert_eq!(bench.replica.poll_write(bench.now), None, "it is under way");
+    while bench.replica.poll_transmit(bench.now, &mut Vec::new()).is_some() {}
+    while let Some(write) = bench.replica.poll_lease(bench.now) {
+        bench.lease(&write);
+    }
+    assert!(bench.replica.poll_timeout(bench.now).is_none_or(|next| next > bench.now));
+}
+
+#[test]
+fn an_eip_that_cannot_be_written_is_told_of_once() {
+    let mut bench = Bench::tutorial();
+    let told = |bench: &mut Bench| {
+        let mut told = 0;
+        while let Some(write) = bench.replica.poll_write(bench.now) {
+            match write {
+                Write::Event(event) => told += usize::from(event.reason == "EipConflicting"),
+                Write::PoolStatus { pool, .. } => bench.replica.handle_written(bench.now, &Subject::Pool(pool), Written::Failed),
+                _ => {}
+            }
+        }
+        told
+    };
+    bench.add_pool(Pool { created: 9, ..pool("younger", "192.168.0.91") });
+    let mut sum = told(&mut bench);
+    for _ in 0..10 {
+        bench.now = bench.now + Duration::from_secs(40);
+        bench.replica.handle_timeout(bench.now);
+        while let Some(write) = bench.replica.poll_lease(bench.now) {
+            bench.lease(&write);
+        }
+        sum += told(&mut bench);
+    }
+    assert_eq!(sum, 1);
+}
+
+#[test]
+fn an_eip_of_another_family_takes_the_address_off_the_service_too() {
+    let mut bench = Bench::tutorial();
+    let lan = bench.pools[&PoolName::from("porter-layer2-eip")].clone();
+    bench.version += 1;
+    let version = Version(bench.version.to_string());
+    bench.add_pool(Pool { addresses: AddressPool::parse("2001:db8::1-2001:db8::9", false), version, ..lan });
+    bench.drain();
+    let status = bench.status("porter-layer2-svc").clone();
+    assert_eq!(status.ingress, ["2001:db8::1".parse::<IpAddr>().expect("an address")]);
+    assert_eq!(status.announced.map(|condition| condition.reason), Some("FamilyNotAnnounced".to_owned()));
+    assert_eq!(bench.who_has(VIP), None);
+}
+
+#[test]
+fn the_label_and_annotation_of_another_system_do_not_make_its_ingress_ours() {
+    let mut bench = Bench::tutorial();
+    let foreign = ServiceStatus {
+        ingress: vec![[203, 0, 113, 7].into()],
+        node: Some("worker-p001".into()),
+        pool: Some("theirs".into()),
+        ..ServiceStatus::default()
+    };
+    bench.add_service(Service { request: None, status: foreign.clone(), ..service("other", 9) });
+    bench.drain();
+    assert_eq!(*bench.status("other"), foreign);
+}
+
 /// What a user can do, one at a time.
 #[derive(Clone, Debug)]
 enum Step {

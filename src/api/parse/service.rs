@@ -22,14 +22,18 @@ pub fn service(object: &ApiService) -> Service {
         created: super::created(meta),
         request: object.spec.as_ref().filter(|spec| is_ours(meta, spec)).map(|spec| request(meta, spec)),
         status: status(meta, object.status.as_ref()),
-        has_foreign_finalizer: finalizers.iter().any(|finalizer| finalizer == keys::FOREIGN_SERVICE_FINALIZER),
+        // Of a Service that opted in only: another's finalizer is another's business. A deleted one counts, or it would wait for ever.
+        has_foreign_finalizer: object.spec.as_ref().is_some_and(|spec| opts_in(meta, spec))
+            && finalizers.iter().any(|finalizer| finalizer == keys::FOREIGN_SERVICE_FINALIZER),
     }
 }
 
 fn is_ours(meta: &ObjectMeta, spec: &ServiceSpec) -> bool {
-    if meta.deletion_timestamp.is_some() || spec.type_.as_deref() != Some("LoadBalancer") {
-        return false;
-    }
+    meta.deletion_timestamp.is_none() && spec.type_.as_deref() == Some("LoadBalancer") && opts_in(meta, spec)
+}
+
+/// The class decides where it is set, else the annotation.
+fn opts_in(meta: &ObjectMeta, spec: &ServiceSpec) -> bool {
     match spec.load_balancer_class.as_deref() {
         Some(class) => class == keys::LOAD_BALANCER_CLASS,
         None => super::first_of(meta.annotations.as_ref(), &[keys::OPT_IN]).is_some_and(|value| keys::OPT_IN_VALUES.contains(&value)),
