@@ -154,8 +154,10 @@ mod tests {
         let object = json!({
             "metadata": {
                 "namespace": "default", "name": "web", "finalizers": ["finalizer.lb.kubesphere.io/v1alpha1"],
-                "labels": {"eip.porter.kubesphere.io/v1alpha2": "pool"}, "annotations": {"layer2.porter.kubesphere.io/v1alpha1": "worker"},
+                "labels": {"eip.porter.kubesphere.io/v1alpha2": "pool"},
+                "annotations": {"layer2.porter.kubesphere.io/v1alpha1": "worker", "lb.kubesphere.io/v1alpha1": "porter"},
             },
+            "spec": {"type": "LoadBalancer"},
             "status": {
                 "loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"hostname": "example.com"}]},
                 "conditions": [{"type": "bellhop.dev/Announced", "status": "True", "reason": "Announced", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
@@ -165,6 +167,13 @@ mod tests {
         assert_eq!(service.status.ingress, [IpAddr::from([192, 0, 2, 7])]);
         assert_eq!((service.status.node, service.status.pool), (Some("worker".into()), Some("pool".into())));
         assert!(service.status.announced.is_some_and(|condition| condition.status) && service.has_foreign_finalizer);
+    }
+
+    #[test]
+    fn the_finalizer_of_a_service_that_never_opted_in_is_not_ours_to_take_off() {
+        let object =
+            json!({"metadata": {"name": "web", "finalizers": ["finalizer.lb.kubesphere.io/v1alpha1"]}, "spec": {"type": "LoadBalancer"}});
+        assert!(!service(&serde_json::from_value(object).expect("a Service")).has_foreign_finalizer);
     }
 
     #[test]
