@@ -34,21 +34,21 @@ impl Cluster {
         if cluster_wide { Api::all_with(client, &resource) } else { Api::default_namespaced_with(client, &resource) }
     }
 
-    async fn create(&self, object: Value) -> Result<Value, kube::core::Status> {
+    async fn create(&self, object: Value) -> Result<Value, Box<kube::core::Status>> {
         let api = self.api(object["apiVersion"].as_str().expect("a version"), object["kind"].as_str().expect("a kind"));
         let object: DynamicObject = serde_json::from_value(object).expect("an object");
         plain(api.create(&PostParams::default(), &object).await)
     }
 
-    async fn merge(&self, api_version: &str, kind: &str, name: &str, patch: Value) -> Result<Value, kube::core::Status> {
+    async fn merge(&self, api_version: &str, kind: &str, name: &str, patch: Value) -> Result<Value, Box<kube::core::Status>> {
         plain(self.api(api_version, kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await)
     }
 }
 
-fn plain(result: kube::Result<DynamicObject>) -> Result<Value, kube::core::Status> {
+fn plain(result: kube::Result<DynamicObject>) -> Result<Value, Box<kube::core::Status>> {
     match result {
         Ok(object) => Ok(serde_json::to_value(object).expect("objects are JSON")),
-        Err(kube::Error::Api(status)) => Err(*status),
+        Err(kube::Error::Api(status)) => Err(status),
         Err(other) => panic!("{other}"),
     }
 }
