@@ -16,7 +16,7 @@ use crate::status::FieldError;
 #[derive(Debug, Clone)]
 pub(crate) struct Schema {
     root: Arc<Node>,
-    definitions: Arc<BTreeMap<String, Node>>,
+    definitions: Arc<BTreeMap<String, Arc<Node>>>,
     custom: bool,
 }
 
@@ -54,7 +54,7 @@ impl Schema {
 
     /// The schema of a built-in type, by its OpenAPI name (`io.k8s.api.core.v1.Pod`).
     pub(crate) fn builtin(name: &str) -> Option<Self> {
-        let root = Arc::new(BUILTIN.definitions.get(name)?.clone());
+        let root = Arc::clone(BUILTIN.definitions.get(name)?);
         Some(Self { root, definitions: Arc::clone(&BUILTIN.definitions), custom: false })
     }
 
@@ -62,12 +62,7 @@ impl Schema {
     pub(crate) fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut unknown = Vec::new();
         let Some(map) = object.as_object_mut() else { return unknown };
-        if self.custom {
-            let root = Node { embedded: true, ..Node::clone(&self.root) };
-            self.prune_map(&root, map, "", &mut unknown);
-        } else {
-            self.prune_map(&self.root, map, "", &mut unknown);
-        }
+        self.prune_map(&self.root, map, "", &mut unknown);
         unknown
     }
 
@@ -85,7 +80,7 @@ impl Schema {
 
     fn resolve<'a>(&'a self, node: &'a Node) -> &'a Node {
         match &node.reference {
-            Some(name) => self.definitions.get(name).unwrap_or(node),
+            Some(name) => self.definitions.get(name).map_or(node, |definition| definition),
             None => node,
         }
     }
@@ -110,7 +105,8 @@ impl Schema {
             map.retain(|_, value| !value.is_null());
         }
         let open = node.preserve || node.additional.is_some() || (!self.custom && node.properties.is_empty());
-        let implied = |key: &str| node.embedded && matches!(key, "apiVersion" | "kind" | "metadata");
+        let whole_object = node.embedded || (self.custom && path.is_empty());
+        let implied = |key: &str| whole_object && matches!(key, "apiVersion" | "kind" | "metadata");
         let dropped: Vec<String> =
             map.keys().filter(|key| !open && !implied(key) && !node.properties.contains_key(*key)).cloned().collect();
         for key in dropped {
@@ -308,14 +304,14 @@ pub(crate) fn components() -> &'static Map<String, Value> {
 
 struct Builtin {
     json: Map<String, Value>,
-    definitions: Arc<BTreeMap<String, Node>>,
+    definitions: Arc<BTreeMap<String, Arc<Node>>>,
 }
 
 // Computed once and never changed: the same in every run, whoever asks first.
 static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
     let mut json = generate();
     crate::patch::strategic::tag(&mut json);
-    let definitions = json.iter().map(|(name, schema)| (name.clone(), Node::read(schema, false))).collect();
+    let definitions = json.iter().map(|(name, schema)| (name.clone(), Arc::new(Node::read(schema, false)))).collect();
     Builtin { json, definitions: Arc::new(definitions) }
 });
 

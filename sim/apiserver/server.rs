@@ -174,7 +174,7 @@ impl ApiServer {
         let said = |error: crate::status::ApiError| format!("Error from server ({}): {}", error.reason, error.message);
         crate::events::expire(&mut engine);
         let objects = if path.name.is_empty() {
-            let query = format!("labelSelector={}", wanted.label_selector.clone().unwrap_or_default());
+            let query = format!("labelSelector={}", escaped(wanted.label_selector.as_deref().unwrap_or_default()));
             let uri = http::Uri::builder().path_and_query(format!("/?{query}")).build().map_err(|error| error.to_string())?;
             let (parts, ()) = http::Request::builder().uri(uri).body(()).map_err(|error| error.to_string())?.into_parts();
             read::list(&engine, &kind, &path, &Request::new(ClientName::from("table"), &parts, Bytes::new())).map_err(said)?.items
@@ -277,6 +277,11 @@ impl tower::Service<http::Request<kube::client::Body>> for ClientService {
             server.answer(&Request::new(client, &parts, body))
         })
     }
+}
+
+/// Percent-escapes every byte.
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// A whole answer as a body.
