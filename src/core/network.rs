@@ -1,6 +1,6 @@
 //! This machine's side of the LAN: which NIC serves which pool, which are open, and where each node is behind each.
 //!
-//! One [`Port`] per NIC in use: its announcer, and the MACs of the nodes on its LAN. It knows pools and nodes only as far as that; who carries what is
+//! One port per NIC in use: its announcer, and the MACs of the nodes on its LAN. It knows pools and nodes only as far as that; who carries what is
 //! decided in [`crate::controller`], and [`Network::reach`] tells whether, and by which MAC, a node can be reached for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
