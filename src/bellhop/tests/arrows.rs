@@ -39,9 +39,6 @@ const NEVER: [(&str, &[&str]); 4] = [
 const SIMULATED: [&str; 8] =
     ["bellhop-core", "bellhop-api", "bellhop", "bellhop-apiserver", "bellhop-fabric", "bellhop-models", "bellhop-scenario", "bellhop-sim"];
 
-/// Bans that are missing in a crate and should not be. Nothing may be added here; an entry goes when its ban has come.
-const NOT_YET_BANNED: [(&str, &str); 1] = [("bellhop-api", "jiff::Timestamp::now")];
-
 #[test]
 fn each_crate_depends_only_on_the_crates_that_its_arrows_allow() {
     let packages = packages();
@@ -81,7 +78,7 @@ fn every_crate_inside_the_simulator_bans_what_differs_from_run_to_run() {
         ];
         let conditional = [("jiff", "jiff::Timestamp::now"), ("tokio", "tokio::spawn"), ("tokio", "tokio::task::spawn_local")];
         bans.extend(conditional.iter().filter(|(library, _)| package.dependencies.contains(*library)).map(|(_, ban)| *ban));
-        for ban in bans.into_iter().filter(|ban| !NOT_YET_BANNED.contains(&(name, ban))) {
+        for ban in bans {
             assert!(text.contains(&format!("\"{ban}\"")), "{} does not ban {ban}", path.display());
         }
     }
