@@ -83,7 +83,9 @@ fn play_all(scenarios: PathBuf, out: PathBuf, jobs: usize, names: &[String]) -> 
         println!("{} not playable here", count.skipped);
     }
     println!("{} passed, {} failed", count.passed, count.failed);
-    Ok(u8::from(count.failed > 0))
+    // Nothing played is nothing shown, and whoever names a scenario wants it played.
+    let unplayed = count.passed == 0 || (count.skipped > 0 && !names.is_empty());
+    Ok(u8::from(count.failed > 0 || unplayed))
 }
 
 fn play_one(file: PathBuf, out: PathBuf) -> Result<u8> {
