@@ -246,6 +246,7 @@ impl Run {
             Action::StartBellhop(machine) => self.cluster.start_bellhop(machine, &self.lan)?,
             Action::ApiDown => self.cluster.close_relays(),
             Action::ApiUp => self.cluster.open_relays(&self.lan)?,
+            Action::Reboot { .. } | Action::RestartBellhop(_) | Action::Fault { .. } => anyhow::bail!("not playable here: {action:?}"),
         }
         Ok(())
     }

@@ -79,6 +79,9 @@ impl Stage {
                 self.api.set_reachable(None, true);
                 Ok(())
             }
+            Action::Reboot { .. } | Action::RestartBellhop(_) | Action::Fault { .. } => {
+                Err(format!("the simulator cannot do this yet: {action:?}"))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::command::Command;
+use crate::fault::Fault;
 
 /// A continuous probe of a scenario, numbered from 0 in order of the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +90,22 @@ pub enum Action<M = String> {
     ApiDown,
     /// It answers again, with the same store.
     ApiUp,
+    /// Power off, and on again after a while.
+    Reboot {
+        /// The machine.
+        machine: M,
+        /// For how long it is off.
+        off: Duration,
+    },
+    /// SIGKILL to the replica of Bellhop on this machine, and another one started at once.
+    RestartBellhop(M),
+    /// Something goes wrong, for a while or until the scenario ends.
+    Fault {
+        /// What.
+        fault: Fault<M>,
+        /// For how long; `None`: until the end, or a fault that is over in a moment.
+        lasts: Option<Duration>,
+    },
 }
 
 /// What somebody does in `kubectl edit`: fields of one object get other values.
@@ -130,7 +147,10 @@ impl<M> Action<M> {
             | Self::NicUp { machine, .. }
             | Self::KillBellhop(machine)
             | Self::StopBellhop(machine)
-            | Self::StartBellhop(machine) => Some(machine),
+            | Self::StartBellhop(machine)
+            | Self::Reboot { machine, .. }
+            | Self::RestartBellhop(machine) => Some(machine),
+            Self::Fault { fault, .. } => fault.target(),
             Self::Edit(_) | Self::ApiDown | Self::ApiUp => None,
         }
     }
@@ -155,6 +175,9 @@ impl<M> Action<M> {
             Self::StartBellhop(machine) => Action::StartBellhop(name(machine)?),
             Self::ApiDown => Action::ApiDown,
             Self::ApiUp => Action::ApiUp,
+            Self::Reboot { machine, off } => Action::Reboot { machine: name(machine)?, off: *off },
+            Self::RestartBellhop(machine) => Action::RestartBellhop(name(machine)?),
+            Self::Fault { fault, lasts } => Action::Fault { fault: fault.resolve(name)?, lasts: *lasts },
         })
     }
 }

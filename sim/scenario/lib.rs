@@ -9,6 +9,7 @@ pub mod command;
 pub mod duration;
 pub mod edit;
 pub mod expectation;
+pub mod fault;
 pub mod grammar;
 mod history;
 mod judge;
@@ -23,6 +24,7 @@ pub mod world;
 
 pub use action::{Action, Edit, ProbeId, RunId, Target};
 pub use command::{Command, CommandLine, Kubectl};
+pub use fault::Fault;
 pub use grammar::{Refusal, files, load, parse};
 pub use observation::{Observation, Seen};
 pub use outcome::Outcome;

@@ -70,6 +70,9 @@ impl Transcript {
             Action::StartBellhop(machine) => fault("start-bellhop on", machine),
             Action::ApiDown => "⚡ api-down".to_owned(),
             Action::ApiUp => "⚡ api-up".to_owned(),
+            Action::Reboot { machine, off } => fault(&format!("reboot, off for {}, of", words(*off)), machine),
+            Action::RestartBellhop(machine) => fault("restart-bellhop on", machine),
+            Action::Fault { fault: what, .. } => format!("⚡ {what:?}{why}"),
         };
         self.line(at, line);
     }
