@@ -124,14 +124,14 @@ impl Engine {
 
     /// Ends when a fault begins or ends; told from the moment of this call on.
     pub(crate) fn faults_changed(&self) -> impl Future<Output = ()> + Send + use<> {
-        let changed = Arc::clone(&self.faults_changed).notified_owned();
-        async move { changed.await }
+        Arc::clone(&self.faults_changed).notified_owned()
     }
 
     /// The revision that the server has seen which this client reaches: the newest, unless it lags.
     pub(crate) fn visible_revision(&self, client: &ClientName) -> u64 {
         let stale = self.faults.of(client).and_then(|fault| fault.stale);
-        stale.map_or(self.store.revision(), |lag| self.store.revision_at(self.now.saturating_sub(lag).unwrap_or(Timestamp::MIN)))
+        let Some(lag) = stale else { return self.store.revision() };
+        self.store.revision_at(self.now.saturating_sub(lag).unwrap_or(Timestamp::MIN))
     }
 
     /// Lets a client die at its `write`-th write from now on.
