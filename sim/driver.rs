@@ -46,6 +46,7 @@ impl Stage {
             for ended in self.programs.poll_woken() {
                 self.handle_ended(ended);
             }
+            self.bury();
             tokio::task::yield_now().await;
             self.lan.tell();
             if !self.programs.any_woken() {
@@ -93,7 +94,18 @@ impl Stage {
         match self.alarms.pop_first() {
             Some((_, Alarm::StopPing(ping))) => self.lan.fabric.borrow_mut().stop_ping(ping),
             Some((_, Alarm::Curl(curling))) => self.curl_again(curling),
+            Some((_, Alarm::EndFault(id))) => self.end_fault(id),
+            Some((_, Alarm::Flap(id, carrier))) => self.flap(id, carrier),
+            Some((_, Alarm::PowerOn(machine))) => self.note_failure(|stage| stage.power_on(&machine)),
+            Some((_, Alarm::StartAgain(machine))) => self.note_failure(|stage| stage.start_again(&machine)),
             None => {}
+        }
+    }
+
+    /// Something that the world itself does by an alarm, and that must not fail.
+    fn note_failure(&mut self, act: impl FnOnce(&mut Self) -> Result<(), String>) {
+        if let Err(why) = act(self) {
+            self.failure = Some(why);
         }
     }
 
