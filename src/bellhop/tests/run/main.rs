@@ -229,8 +229,8 @@ async fn a_leader_that_stood_still_between_two_writes_does_not_make_the_second()
         result = stoppable(&frozen, run(Config::new("master1"), world.env("master1"))) => panic!("the program ended: {result:?}"),
         () = script => {}
     }
-    let log = log.lock().expect("not poisoned");
-    assert!(log.iter().all(|write| write.contains("leases")), "{log:?}");
+    let log = log.lock().expect("not poisoned").clone();
+    assert!(log.iter().all(|write: &String| write.contains("leases")), "{log:?}");
     let annotations = texts(&world.get("v1", "Service", "web").await["metadata"]["annotations"]);
     assert!(!annotations.contains_key("layer2.porter.kubesphere.io/v1alpha1"), "{annotations:?}");
 }
