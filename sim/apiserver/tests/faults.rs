@@ -23,7 +23,6 @@ struct World {
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "the tests' tokio clock is paused: it is an input")]
     fn new() -> Self {
         let start = tokio::time::Instant::now();
         let now = move || Timestamp::UNIX_EPOCH + start.elapsed();
@@ -343,11 +342,55 @@ fn the_same_faults_and_requests_have_the_same_end() {
                 into.lock().expect("one thread").push(result.map_err(|error| error.to_string()).map(|map| map.name_any()));
             }
         });
-        let outcomes = outcomes.lock().expect("one thread").clone();
-        outcomes
+        outcomes.lock().expect("one thread").clone()
     };
     assert_eq!(once(false), once(false));
     assert_eq!(once(false), once(true), "one more fault leaves the draws of the others as they were");
     let failed = once(false).iter().filter(|outcome| outcome.is_err()).count();
     assert!((10..40).contains(&failed), "{failed} of 40");
+}
+
+/// One request over HTTP as the client `ours`: all that came back before the connection ended.
+async fn over_http(address: std::net::SocketAddr, head: &str, body: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let request = format!(
+        "{head} HTTP/1.1\r\nHost: here\r\nX-Bellhop-Client: ours\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    // A connection that is reset has said what it had to say.
+    _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).expect("HTTP is text")
+}
+
+#[test]
+fn faults_reach_a_client_over_http_in_real_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let world = World::new();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let script = async {
+            let wait = Duration::from_millis(100);
+            world.fault(Fault {
+                latency: Some(Latency { min: wait, max: wait }),
+                refuse: BTreeMap::from([(429, CERTAIN)]),
+                ..Fault::default()
+            });
+            let refused = over_http(address, "GET /api/v1/namespaces/default/configmaps", "").await;
+            assert!(world.millis() >= 100, "{}", world.millis());
+            assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("retry-after: 1"), "{refused}");
+            world.fault(Fault { lose_answers: CERTAIN, ..Fault::default() });
+            let path = "POST /api/v1/namespaces/default/configmaps";
+            assert_eq!(over_http(address, path, &serde_json::to_string(&config_map("a")).expect("JSON")).await, "");
+            world.others.get("a").await.expect("it took effect");
+        };
+        tokio::select! {
+            biased;
+            ended = world.server.serve_http(listener, std::future::pending()) => panic!("{ended:?}"),
+            () = script => {}
+        }
+    });
 }
