@@ -10,6 +10,7 @@ pub mod duration;
 pub mod edit;
 pub mod expectation;
 pub mod fault;
+pub mod feature;
 pub mod grammar;
 mod history;
 mod judge;

@@ -164,7 +164,7 @@ pub struct ArpFrame {
 }
 
 /// ARP's two operations (RFC 826, `ar$op`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ArpOperation {
     /// 1: who has?

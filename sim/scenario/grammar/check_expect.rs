@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use serde_saphyr::Spanned;
 
 use super::check::known;
 use super::check_timeline::{CURL_LIMIT, anchor, machine, station};
 use super::expect;
 use super::refusal::{Finding, at};
+use super::spanned::Spanned;
 use super::values::{MacText, OneOrMany, TargetText};
 use crate::action::{Action, ProbeId, Target};
 use crate::command;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::check::{self, Ground};
 use super::file::{Base, File};
+use super::place;
 use super::refusal::{self, Finding, Refusal, whole};
 use crate::scenario::Scenario;
 
@@ -51,7 +52,11 @@ enum BaseError {
 /// What the file that this one extends lays down. Its own findings are reported there, so it is checked before it is built upon.
 fn ground(path: &Path, file: &File) -> Result<Ground, BaseError> {
     let Some(extends) = &file.extends else { return Ok(Ground::default()) };
-    let base_path = path.parent().map_or_else(|| PathBuf::from(&extends.value), |folder| folder.join(&extends.value));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let Some(base_path) = place::inside(folder, &extends.value) else {
+        let message = format!("`{}`: expected a path that does not leave {}", extends.value, place::root(folder));
+        return Err(BaseError::Here(refusal::at(extends, message)));
+    };
     let text = read(&base_path).map_err(|refusal| BaseError::Here(refusal::at(extends, refusal.message)))?;
     let there = |finding: Finding| BaseError::There(Box::new(finding.within(&base_path, &text)));
     let base: Base = yaml(&text).map_err(there)?;
