@@ -26,7 +26,7 @@ const NO_END: u8 = 4;
 #[command(
     name = "bellhop-sim",
     version,
-    after_help = "Examples:\n  bellhop-sim run scenarios/leader-dies.yaml --seed 7\n  bellhop-sim list"
+    after_help = "Examples:\n  bellhop-sim run scenarios/leadership/leader-dies.yaml --seed 7\n  bellhop-sim list"
 )]
 struct Cli {
     /// Whether to color the output; NO_COLOR is honored.

@@ -26,10 +26,10 @@ pub(super) fn files(files: &[PathBuf], seed: Option<u64>, color: bool) -> anyhow
 pub(super) fn tutorial(color: bool) -> anyhow::Result<u8> {
     let folder = embedded::unpack()?;
     let more = "\
-see more:  cargo run -p bellhop-sim -- list                                     every scenario, a line about each
-           cargo run -p bellhop-sim -- run scenarios/leader-dies.yaml           play one
-           cargo run -p bellhop-sim -- run scenarios/leader-dies.yaml --seed 7  the same with other chance
-           RUST_LOG=info cargo run                                              with Bellhop's own log
+see more:  cargo run -p bellhop-sim -- list                                                every scenario, a line about each
+           cargo run -p bellhop-sim -- run scenarios/leadership/leader-dies.yaml           play one
+           cargo run -p bellhop-sim -- run scenarios/leadership/leader-dies.yaml --seed 7  the same with other chance
+           RUST_LOG=info cargo run                                                         with Bellhop's own log
 ";
     one(&folder.path().join(embedded::TUTORIAL), None, color, more)
 }

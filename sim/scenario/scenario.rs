@@ -239,6 +239,12 @@ impl Scenario {
         self.folder.join(manifest)
     }
 
+    /// The folder that its file is in.
+    pub fn theme(&self) -> String {
+        let folder = self.path.parent().and_then(Path::file_name);
+        folder.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     /// Whether a machine of this name exists.
     pub fn has_machine(&self, name: &str) -> bool {
         self.topology.machines().any(|machine| machine == name)

@@ -133,9 +133,9 @@ const P2: &str = "52:54:22:37:6c:7b";
 
 /// A scenario on the tutorial's machines, ten seconds long, that moves nothing by itself.
 fn scenario(timeline: &str, expect: &str) -> Scenario {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/probe.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/tutorial/probe.yaml");
     let text = format!(
-        "version: 1\nname: probe\nabout: A test.\nextends: base/tutorial.yaml\nstop: 10s\ntimeline:\n  - {{ at: 0s, id: start, api-up: {{}} }}\n{timeline}\nexpect:\n{expect}\n"
+        "version: 1\nname: probe\nabout: A test.\nextends: ../base/tutorial.yaml\nstop: 10s\ntimeline:\n  - {{ at: 0s, id: start, api-up: {{}} }}\n{timeline}\nexpect:\n{expect}\n"
     );
     crate::parse(&path, &text).unwrap_or_else(|refusal| panic!("{refusal}"))
 }

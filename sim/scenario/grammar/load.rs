@@ -88,17 +88,33 @@ fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
     Ok(serde_saphyr::from_str_with_options(text, options)?)
 }
 
-/// The scenario files directly in a folder, in order of name. Folders below it hold what scenarios use.
+/// Folders beside the themes, which hold what scenarios use.
+const NO_THEMES: [&str; 5] = ["base", "manifests", "schemas", "seed", "snapshots"];
+/// Themes are one folder deep; somebody's own tree may be a little deeper.
+const DEEPEST_FOLDER: usize = 4;
+
+/// The scenario files in a folder and in the folders below it (their themes), in order of path. What scenarios use is left out, as is what
+/// is hidden; links are not followed.
 pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") && path.is_file() {
-            files.push(path);
-        }
-    }
+    collect(folder, DEEPEST_FOLDER, &mut files)?;
     files.sort();
     Ok(files)
+}
+
+/// One folder's files and folders.
+fn collect(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if kind.is_file() && path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        } else if kind.is_dir() && deeper > 0 && !name.starts_with('.') && !NO_THEMES.contains(&name.as_str()) {
+            collect(&path, deeper - 1, files)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -112,6 +128,17 @@ mod tests {
         assert!(files.len() >= 20, "{files:?}");
         let refused: Vec<_> = files.iter().filter_map(|file| load(file).err()).map(|refusal| refusal.to_string()).collect();
         assert!(refused.is_empty(), "{}", refused.join("\n\n"));
+    }
+
+    #[test]
+    fn no_two_files_have_one_name_and_each_has_a_theme() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        let mut names = std::collections::BTreeSet::new();
+        for file in files(&folder).unwrap() {
+            let scenario = load(&file).unwrap_or_else(|refusal| panic!("{refusal}"));
+            assert_ne!(scenario.theme(), "scenarios", "{}", file.display());
+            assert!(names.insert(scenario.name), "{}", file.display());
+        }
     }
 
     #[test]
