@@ -26,7 +26,7 @@ pub mod world;
 pub use action::{Action, Edit, ProbeId, RunId, Target};
 pub use command::{Command, CommandLine, Kubectl};
 pub use fault::Fault;
-pub use grammar::{Refusal, files, load, parse};
+pub use grammar::{Refusal, files, load, parse, schema};
 pub use observation::{Observation, Seen};
 pub use outcome::Outcome;
 pub use player::{PlayError, looks, play};

@@ -142,6 +142,29 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_that_is_checked_in_is_that_of_the_grammar() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/schemas/scenario.v1.json");
+        let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert_eq!(written, crate::schema(), "bellhop-sim schema > scenarios/schemas/scenario.v1.json");
+    }
+
+    #[test]
+    fn every_scenario_fits_the_schema_and_a_wrong_one_does_not() {
+        let validator = jsonschema::validator_for(&crate::schema()).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        for file in files(&folder).unwrap() {
+            let text = read(&file).unwrap();
+            assert!(text.contains("\n# yaml-language-server: $schema=../schemas/scenario.v1.json\n"), "{}", file.display());
+            let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            let found: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+            assert!(found.is_empty(), "{}: {}", file.display(), found.join("; "));
+            let mut wrong = value.clone();
+            wrong["timeline"][0]["powerof"] = serde_json::json!("worker-p001");
+            assert!(!validator.is_valid(&wrong), "{}", file.display());
+        }
+    }
+
+    #[test]
     fn every_scenario_opens_with_a_comment_and_says_why() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
         for file in files(&folder).unwrap() {
