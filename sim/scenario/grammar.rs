@@ -11,6 +11,8 @@ mod check_topology;
 mod expect;
 mod fault;
 mod file;
+#[cfg(test)]
+mod hostile;
 mod load;
 mod place;
 mod quantities;
@@ -22,6 +24,7 @@ mod tests;
 mod topology;
 mod values;
 
-pub use load::{files, load, parse};
+pub(crate) use load::read_value;
+pub use load::{files, load, parse, parse_in};
 pub use refusal::Refusal;
 pub use schema::schema;

@@ -18,6 +18,7 @@ pub mod observation;
 pub mod outcome;
 pub mod player;
 pub mod scenario;
+pub mod source;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -26,7 +27,7 @@ pub mod world;
 pub use action::{Action, Edit, ProbeId, RunId, Target};
 pub use command::{Command, CommandLine, Kubectl};
 pub use fault::Fault;
-pub use grammar::{Refusal, files, load, parse, schema};
+pub use grammar::{Refusal, files, load, parse, parse_in, schema};
 pub use observation::{Observation, Seen};
 pub use outcome::Outcome;
 pub use player::{PlayError, looks, play};

@@ -25,20 +25,47 @@ pub fn load(path: &Path) -> Result<Scenario, Refusal> {
 
 /// Reads a scenario from a text, as if it stood at `path`: what it extends and its manifests are looked for from there.
 pub fn parse(path: &Path, text: &str) -> Result<Scenario, Refusal> {
+    let file: File = document(path, text)?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    if file.name.value != stem {
+        return Err(refusal::at(&file.name, format!("expected the file's own name, `{stem}`")).within(path, text));
+    }
+    whole_file(path, text, file)
+}
+
+/// Reads a scenario from a text, as if it stood in `folder` under its own name.
+pub fn parse_in(folder: &Path, text: &str) -> Result<Scenario, Refusal> {
+    let unnamed = folder.join("scenario.yaml");
+    let file: File = document(&unnamed, text)?;
+    let name = &file.name.value;
+    if name.is_empty() || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_') {
+        return Err(refusal::at(&file.name, "expected a name of letters, digits, - and _").within(&unnamed, text));
+    }
+    let path = folder.join(format!("{name}.yaml"));
+    whole_file(&path, text, file)
+}
+
+/// Reads a text as data, within the bounds of a file.
+pub(crate) fn read_value(path: &Path, text: &str) -> Result<serde_json::Value, Refusal> {
+    document(path, text)
+}
+
+/// A text that is short enough, as one document.
+fn document<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Refusal> {
     if text.len() as u64 > LONGEST_FILE {
         return Err(whole(path, format!("longer than {} KiB", LONGEST_FILE / 1024)));
     }
-    let file: File = yaml(text).map_err(|finding| finding.within(path, text))?;
+    yaml(text).map_err(|finding| finding.within(path, text))
+}
+
+/// All that a file says.
+fn whole_file(path: &Path, text: &str, file: File) -> Result<Scenario, Refusal> {
     let ground = ground(path, &file).map_err(|error| match error {
         BaseError::Here(finding) => finding.within(path, text),
         BaseError::There(refusal) => *refusal,
     })?;
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     if file.version.value != VERSION {
         return Err(refusal::at(&file.version, format!("expected version {VERSION}")).within(path, text));
-    }
-    if file.name.value != stem {
-        return Err(refusal::at(&file.name, format!("expected the file's own name, `{stem}`")).within(path, text));
     }
     check::scenario(path, file, ground).map_err(|finding| finding.within(path, text))
 }
