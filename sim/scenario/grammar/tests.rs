@@ -252,6 +252,7 @@ fn wrong_expectations_are_refused_with_line_and_caret() {
         "  - { what: x, always: {}, resource: { kind: Gadget, metadata: { name: x } } }",
         "  - { what: x, always: {}, resource: { kind: Service } }",
         "  - { what: x, always: {}, neigh: { client: i-f3fozos0, dst: 192.168.0.91, lladdr: \"52:54\" } }",
+        "  - { what: x, always: {}, neigh: { client: i-f3fozos0, dst: 192.168.0.91, state: fresh } }",
         "  - { what: x, eventually: { within: 1s }, ping: { from: i-f3fozos0, to: 192.168.0.91, longest-gap: 1s } }",
         "  - { what: x, always: {}, event: { reason: IPAllocated } }",
         "  - { what: x, eventually: { within: 1s }, output: { step: start, exit: 0 } }",
