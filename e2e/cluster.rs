@@ -1,6 +1,6 @@
 //! The processes of a cluster: the API server with its models in the root namespace, node agents and replicas of Bellhop inside the machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,6 +44,10 @@ pub(crate) struct Cluster {
     relays: BTreeMap<String, Relay>,
     agents: BTreeMap<String, Process>,
     replicas: BTreeMap<String, Process>,
+    /// Where Bellhop is meant to run: it stays away from where it was killed or stopped, also when the machine boots.
+    installed: BTreeSet<String>,
+    /// Nobody reaches the API server, not even a machine that boots.
+    api_down: bool,
     _server: Process,
 }
 
@@ -87,7 +91,21 @@ impl Cluster {
         let relays = BTreeMap::from([(OPERATOR.to_owned(), relay)]);
         let (agents, replicas) = (BTreeMap::new(), BTreeMap::new());
         let (programs, scenario, out) = (programs.clone(), scenario.clone(), out.to_owned());
-        Ok(Self { programs, scenario, out, server, kubeconfig, port, relays, agents, replicas, _server: process })
+        let installed = scenario.cluster.bellhop.iter().cloned().collect();
+        Ok(Self {
+            programs,
+            scenario,
+            out,
+            server,
+            kubeconfig,
+            port,
+            relays,
+            agents,
+            replicas,
+            installed,
+            api_down: false,
+            _server: process,
+        })
     }
 
     /// Boots all machines and waits until the cluster is as somebody would find it: nodes Ready, kube-proxy running, Bellhop leading.
@@ -136,7 +154,9 @@ impl Cluster {
     /// The kubelet and kube-proxy of a node, and its way to the API server.
     pub(crate) fn start_node(&mut self, name: &str, lan: &Lan) -> Result<()> {
         let machine = lan.machine(name)?;
-        self.relays.insert(name.to_owned(), Relay::open(machine, self.port, self.server.port())?);
+        if !self.api_down {
+            self.relays.insert(name.to_owned(), Relay::open(machine, self.port, self.server.port())?);
+        }
         let mut command = mortal(&self.programs.sim);
         command.args(["node", "--name", name, "--kubeconfig"]).arg(&self.kubeconfig);
         let own = self.node(name)?;
@@ -162,9 +182,10 @@ impl Cluster {
         Ok(Place { interface: interface.clone(), ip: nic.ip.addr().to_string(), pods: format!("10.233.{index}.0/24") })
     }
 
-    /// A replica of Bellhop. One that runs is left alone.
+    /// A replica of Bellhop. One that runs is left alone; on a machine that is off it starts when that boots.
     pub(crate) fn start_bellhop(&mut self, name: &str, lan: &Lan) -> Result<()> {
-        if self.replicas.contains_key(name) {
+        self.installed.insert(name.to_owned());
+        if !self.agents.contains_key(name) || self.replicas.contains_key(name) {
             return Ok(());
         }
         let mut command = mortal(&self.programs.bellhop);
@@ -177,11 +198,13 @@ impl Cluster {
 
     /// SIGKILL.
     pub(crate) fn kill_bellhop(&mut self, name: &str) {
+        self.installed.remove(name);
         self.replicas.remove(name);
     }
 
     /// SIGTERM; false: it did not end in time.
     pub(crate) fn stop_bellhop(&mut self, name: &str) -> bool {
+        self.installed.remove(name);
         let Some(mut process) = self.replicas.remove(name) else { return true };
         process.signal(Signal::SIGTERM);
         process.wait(Duration::from_secs(5))
@@ -203,7 +226,7 @@ impl Cluster {
     /// What runs on a machine runs again.
     pub(crate) fn restart_node(&mut self, name: &str, lan: &Lan) -> Result<()> {
         self.start_node(name, lan)?;
-        if self.scenario.cluster.bellhop.iter().any(|node| node == name) {
+        if self.installed.contains(name) {
             self.start_bellhop(name, lan)?;
         }
         Ok(())
@@ -211,11 +234,13 @@ impl Cluster {
 
     /// Nobody reaches the API server any more, except the models that run with it.
     pub(crate) fn close_relays(&mut self) {
+        self.api_down = true;
         self.relays.clear();
     }
 
     /// They do again.
     pub(crate) fn open_relays(&mut self, lan: &Lan) -> Result<()> {
+        self.api_down = false;
         self.relays.insert(OPERATOR.to_owned(), Relay::open(&Namespace::current()?, self.port, self.server.port())?);
         for name in self.agents.keys() {
             self.relays.insert(name.clone(), Relay::open(lan.machine(name)?, self.port, self.server.port())?);

@@ -1,4 +1,7 @@
-//! What a timeline does to the simulator.
+//! What a timeline does to the simulator. Faults, which last, are in `faults`; what they ask of the fabric is in `lan`.
+
+mod faults;
+mod lan;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -8,6 +11,8 @@ use bellhop_apiserver::ClientName;
 use bellhop_fabric::{CurlOptions, MachineId, NicId, PingOptions};
 use bellhop_scenario::command::{Command, CommandLine};
 use bellhop_scenario::{Action, Edit, RunId, Seen};
+
+pub(crate) use faults::Ongoing;
 
 use crate::eye::Purpose;
 use crate::kubectl::{Failure, Operator};
@@ -40,8 +45,20 @@ impl Stage {
                 self.curl_again(Curling { probe: *probe, from: from.clone(), url: url.clone(), every: *every, until, limit: *limit });
                 Ok(())
             }
-            Action::PowerOff(machine) => self.power_off(machine),
-            Action::PowerOn(machine) => self.power_on(machine),
+            Action::PowerOff(machine) => {
+                self.cancel_power_on(machine);
+                self.power_off(machine)
+            }
+            Action::PowerOn(machine) => {
+                self.cancel_power_on(machine);
+                self.power_on(machine)
+            }
+            Action::Reboot { machine, off } => {
+                self.cancel_power_on(machine);
+                self.power_off(machine)?;
+                self.set_alarm(self.clock.now() + *off, Alarm::PowerOn(machine.clone()));
+                Ok(())
+            }
             Action::NicDown { machine, nic } => {
                 let nic = self.nic(machine, nic)?;
                 self.lan.fabric.borrow_mut().nic_down(nic);
@@ -71,17 +88,17 @@ impl Stage {
                 }
                 self.start_bellhop(machine)
             }
-            Action::ApiDown => {
-                self.api.set_reachable(None, false);
-                Ok(())
+            Action::RestartBellhop(machine) => {
+                self.installed.insert(machine.clone());
+                self.kill_bellhop(machine);
+                if self.is_powered(machine)? { self.start_bellhop(machine) } else { Ok(()) }
             }
+            Action::ApiDown => self.api_down(),
             Action::ApiUp => {
-                self.api.set_reachable(None, true);
+                self.api_up();
                 Ok(())
             }
-            Action::Reboot { .. } | Action::RestartBellhop(_) | Action::Fault { .. } => {
-                Err(format!("the simulator cannot do this yet: {action:?}"))
-            }
+            Action::Fault { fault, lasts } => self.begin(fault, *lasts),
         }
     }
 
@@ -91,17 +108,31 @@ impl Stage {
         self.programs.kill(&Key::Node(machine.to_owned()));
         self.kill_bellhop(machine);
         self.lan.fabric.borrow_mut().power_off(id);
+        *self.boots.entry(machine.to_owned()).or_default() += 1;
+        self.work_out();
         self.finish_pings();
         Ok(())
     }
 
+    /// A reboot that somebody's hand on the switch overtakes.
+    fn cancel_power_on(&mut self, machine: &str) {
+        self.alarms.retain(|_, alarm| !matches!(alarm, Alarm::PowerOn(of) if of == machine));
+    }
+
+    /// How often the machine's power went off or on: the number of its life.
+    fn boots(&self, machine: &str) -> Result<u32, String> {
+        self.machine(machine)?;
+        Ok(self.boots.get(machine).copied().unwrap_or_default())
+    }
+
     /// The machine boots, and what is meant to run there starts.
-    fn power_on(&mut self, machine: &str) -> Result<(), String> {
+    pub(crate) fn power_on(&mut self, machine: &str) -> Result<(), String> {
         let id = self.machine(machine)?;
         if self.is_powered(machine)? {
             return Ok(());
         }
         self.lan.fabric.borrow_mut().power_on(id);
+        *self.boots.entry(machine.to_owned()).or_default() += 1;
         if self.machines.nodes.contains_key(machine) {
             self.start_node(machine)?;
         }
@@ -209,7 +240,7 @@ impl Stage {
         self.machines.ids.get(name).copied().ok_or_else(|| format!("no machine {name}"))
     }
 
-    fn is_powered(&self, name: &str) -> Result<bool, String> {
+    pub(crate) fn is_powered(&self, name: &str) -> Result<bool, String> {
         Ok(self.lan.fabric.borrow().is_powered(self.machine(name)?))
     }
 

@@ -46,6 +46,7 @@ impl Stage {
             for ended in self.programs.poll_woken() {
                 self.handle_ended(ended);
             }
+            self.bury();
             tokio::task::yield_now().await;
             self.lan.tell();
             if !self.programs.any_woken() {
@@ -58,13 +59,12 @@ impl Stage {
         }
     }
 
-    /// Moves the fabric's time on; no event of it lies in between.
+    /// Moves the fabric's time on; no event of it lies in between. One that is due at that very moment has not happened yet then, but what
+    /// programs send now is not dated back to the event before.
     fn come_to(&mut self, moment: Instant) {
         let mut fabric = self.lan.fabric.borrow_mut();
-        if fabric.next_event().is_none_or(|at| at > moment) {
-            fabric.run_until(moment);
-            self.clock.set_fabric(fabric.now());
-        }
+        fabric.pass(moment);
+        self.clock.set_fabric(fabric.now());
     }
 
     /// Lets events of the fabric happen, until one of them concerns a program or time must pass in tokio too.
@@ -93,7 +93,18 @@ impl Stage {
         match self.alarms.pop_first() {
             Some((_, Alarm::StopPing(ping))) => self.lan.fabric.borrow_mut().stop_ping(ping),
             Some((_, Alarm::Curl(curling))) => self.curl_again(curling),
+            Some((_, Alarm::EndFault(id))) => self.end_fault(id),
+            Some((_, Alarm::Flap(id, carrier))) => self.flap(id, carrier),
+            Some((_, Alarm::PowerOn(machine))) => self.note_failure(|stage| stage.power_on(&machine)),
+            Some((_, Alarm::StartAgain(machine))) => self.note_failure(|stage| stage.start_again(&machine)),
             None => {}
+        }
+    }
+
+    /// Something that the world itself does by an alarm, and that must not fail.
+    fn note_failure(&mut self, act: impl FnOnce(&mut Self) -> Result<(), String>) {
+        if let Err(why) = act(self) {
+            self.failure = Some(why);
         }
     }
 

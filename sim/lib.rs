@@ -13,6 +13,7 @@ mod kubectl;
 mod lan;
 mod machines;
 mod node;
+mod probes;
 mod programs;
 mod stage;
 mod world;

@@ -5,11 +5,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 
+use bellhop::env::LocalFuture;
 use bellhop_fabric as fabric;
 use bellhop_fabric::{MachineId, PodConfig};
 use bellhop_models::{PodRunner, PodToRun, PortRule, ProxyMode, RuleSink, RunError, ServiceRule, ServiceRules, TrafficPolicy};
 
 use crate::lan::Lan;
+use crate::probes::Probes;
 
 /// The kernel of one node.
 pub(crate) struct SimulatedNode {
@@ -17,6 +19,8 @@ pub(crate) struct SimulatedNode {
     pub(crate) lan: Rc<Lan>,
     /// The machine.
     pub(crate) machine: MachineId,
+    /// What its pods' readiness probes find.
+    pub(crate) probes: Probes,
 }
 
 impl PodRunner for SimulatedNode {
@@ -34,6 +38,14 @@ impl PodRunner for SimulatedNode {
         if !pod.host_network {
             self.lan.fabric.borrow_mut().stop_pod(self.machine, &pod.name);
         }
+    }
+
+    fn is_ready(&self, pod: &PodToRun) -> bool {
+        self.probes.succeed(pod)
+    }
+
+    fn readiness_changed(&self) -> LocalFuture<'_> {
+        self.probes.changed()
     }
 }
 

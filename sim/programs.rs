@@ -40,6 +40,8 @@ type Body = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 /// A program, and whether it wants to be polled.
 struct Program {
     body: Body,
+    /// It stands still: it is not polled, and what woke it meanwhile is kept.
+    frozen: bool,
     flag: Arc<Flag>,
     waker: Waker,
 }
@@ -73,12 +75,19 @@ impl Programs {
     pub(crate) fn start(&mut self, key: Key, body: impl Future<Output = anyhow::Result<()>> + 'static) {
         let flag = Arc::new(Flag { woken: AtomicBool::new(true), driver: Arc::clone(&self.driver) });
         let waker = Waker::from(Arc::clone(&flag));
-        self.running.insert(key, Program { body: Box::pin(body), flag, waker });
+        self.running.insert(key, Program { body: Box::pin(body), frozen: false, flag, waker });
     }
 
     /// Drops a program where it stands. `false` if there is none.
     pub(crate) fn kill(&mut self, key: &Key) -> bool {
         self.running.remove(key).is_some()
+    }
+
+    /// Lets a program stand still, or go on. Nothing happens if there is none.
+    pub(crate) fn set_frozen(&mut self, key: &Key, frozen: bool) {
+        if let Some(program) = self.running.get_mut(key) {
+            program.frozen = frozen;
+        }
     }
 
     /// Whether it runs.
@@ -88,14 +97,14 @@ impl Programs {
 
     /// Whether some program wants to be polled.
     pub(crate) fn any_woken(&self) -> bool {
-        self.running.values().any(|program| program.flag.woken.load(Ordering::Relaxed))
+        self.running.values().any(|program| !program.frozen && program.flag.woken.load(Ordering::Relaxed))
     }
 
     /// Polls every program that is woken, once, in order; and says which of them ended.
     pub(crate) fn poll_woken(&mut self) -> Vec<Ended> {
         let mut ended = Vec::new();
         for (key, program) in &mut self.running {
-            if !program.flag.woken.swap(false, Ordering::Relaxed) {
+            if program.frozen || !program.flag.woken.swap(false, Ordering::Relaxed) {
                 continue;
             }
             let mut context = Context::from_waker(&program.waker);
@@ -129,4 +138,46 @@ impl Programs {
 /// What a panic said.
 fn words(panic: &(dyn std::any::Any + Send)) -> &str {
     panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn a_frozen_program_is_not_polled_and_its_wakes_are_kept() {
+        let (polls, notify) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Notify::new()));
+        let (counted, woken) = (Rc::clone(&polls), Rc::clone(&notify));
+        let mut programs = Programs::default();
+        let key = Key::Bellhop("a".to_owned());
+        programs.start(key.clone(), async move {
+            loop {
+                counted.set(counted.get() + 1);
+                woken.notified().await;
+            }
+        });
+        assert!(programs.poll_woken().is_empty());
+        programs.set_frozen(&key, true);
+        notify.notify_one();
+        assert!(!programs.any_woken());
+        programs.poll_woken();
+        assert_eq!(polls.get(), 1);
+        programs.set_frozen(&key, false);
+        assert!(programs.any_woken());
+        programs.poll_woken();
+        assert_eq!(polls.get(), 2);
+    }
+
+    #[test]
+    fn a_program_that_is_started_in_place_of_a_frozen_one_runs() {
+        let mut programs = Programs::default();
+        let key = Key::Bellhop("a".to_owned());
+        programs.start(key.clone(), std::future::pending());
+        programs.set_frozen(&key, true);
+        programs.start(key.clone(), async { Ok(()) });
+        assert_eq!(programs.poll_woken().len(), 1);
+    }
 }

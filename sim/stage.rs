@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellhop::env::{Clock, Env};
@@ -19,11 +19,13 @@ use kube::api::PostParams;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::WorldClock;
+use crate::actions::Ongoing;
+use crate::clock::{MachineClock, WorldClock};
 use crate::eye::Eye;
 use crate::lan::{Lan, MachineLinks};
 use crate::machines::{self, Machines};
 use crate::node::SimulatedNode;
+use crate::probes::Probes;
 use crate::programs::{Ended, Key, Programs};
 
 /// From the cluster's first moment to the scenario's zero: nodes have registered, kube-proxy runs, Bellhop leads. Two heartbeats' worth.
@@ -37,6 +39,14 @@ pub(crate) enum Alarm {
     StopPing(PingId),
     /// The next request of a continuous curl.
     Curl(Curling),
+    /// The end of a fault.
+    EndFault(u64),
+    /// The next change of a link that flaps: whether it is there then.
+    Flap(u64, bool),
+    /// The end of a reboot.
+    PowerOn(String),
+    /// The kubelet of this machine starts Bellhop again.
+    StartAgain(String),
 }
 
 /// A continuous curl.
@@ -72,6 +82,19 @@ pub(crate) struct Stage {
     pub(crate) installed: BTreeSet<String>,
     /// Programs started so far, by key: each start draws from a stream of its own.
     starts: BTreeMap<Key, u32>,
+    /// The machines' own clocks.
+    clocks: BTreeMap<String, MachineClock>,
+    /// The readiness probes of each node's pods.
+    pub(crate) probes: BTreeMap<String, Probes>,
+    /// The faults that are on, by their numbers.
+    pub(crate) faults: BTreeMap<u64, Ongoing>,
+    pub(crate) faults_begun: u64,
+    /// The fault that is `api-down`.
+    pub(crate) outage: Option<u64>,
+    /// How often each machine's power went off or on.
+    pub(crate) boots: BTreeMap<String, u32>,
+    /// Machines whose replica has just died at a write.
+    pub(crate) dead: Arc<Mutex<Vec<String>>>,
     pub(crate) commands: usize,
     /// The world itself failed.
     pub(crate) failure: Option<String>,
@@ -101,6 +124,13 @@ impl Stage {
             shutdowns: BTreeMap::new(),
             installed: scenario.cluster.bellhop.iter().cloned().collect(),
             starts: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            faults_begun: 0,
+            outage: None,
+            boots: BTreeMap::new(),
+            dead: Arc::default(),
             commands: 0,
             failure: None,
         };
@@ -152,10 +182,12 @@ impl Stage {
         let is_control_plane = node.roles.iter().any(|role| role == "control-plane");
         let config = if is_control_plane { NodeConfig::control_plane(name, ip, 0) } else { NodeConfig::worker(name, ip, 0) };
         let config = NodeConfig { pod_cidr: pods, ..config };
-        let kernel = Rc::new(SimulatedNode { lan: Rc::clone(&self.lan), machine: self.machines.ids[name] });
+        let probes = self.probes.entry(name.to_owned()).or_default().clone();
+        let kernel = Rc::new(SimulatedNode { lan: Rc::clone(&self.lan), machine: self.machines.ids[name], probes });
         let key = Key::Node(name.to_owned());
         let env = self.env(key.clone(), name, &format!("node {name}"), CancellationToken::new())?;
         self.programs.start(key, run_node(env, config, kernel.clone(), kernel));
+        self.work_out();
         Ok(())
     }
 
@@ -166,21 +198,36 @@ impl Stage {
         let env = self.env(key.clone(), name, &format!("bellhop {name}"), shutdown.clone())?;
         self.shutdowns.insert(name.to_owned(), shutdown);
         self.programs.start(key, bellhop::run(bellhop::Config::new(name), env));
+        self.work_out();
         Ok(())
     }
 
     /// What a program on a machine has of the world.
     fn env(&mut self, key: Key, machine: &str, label: &str, shutdown: CancellationToken) -> Result<Env, String> {
         let id = *self.machines.ids.get(machine).ok_or_else(|| format!("no machine {machine}"))?;
+        // The control plane is as if it ran beside the cluster: no machine's clock and no machine's fate is its own.
+        let clock: Rc<dyn Clock> =
+            if key == Key::ControlPlane { Rc::new(self.clock.clone()) } else { Rc::new(self.machine_clock(machine)) };
         let starts = self.starts.entry(key).or_default();
         *starts += 1;
         Ok(Env {
-            clock: Rc::new(self.clock.clone()),
+            clock,
             rng: stream(self.seed, &format!("{label} {starts}")),
             client: kube::Client::new(self.api.client_service(ClientName::from(label)), "default"),
             links: Rc::new(MachineLinks::new(Rc::clone(&self.lan), id)),
             shutdown,
         })
+    }
+
+    /// The clock of a machine.
+    pub(crate) fn machine_clock(&mut self, machine: &str) -> MachineClock {
+        let world = &self.clock;
+        self.clocks.entry(machine.to_owned()).or_insert_with(|| MachineClock::new(world.clone())).clone()
+    }
+
+    /// How often a program was started.
+    pub(crate) fn starts_of(&self, key: &Key) -> u32 {
+        self.starts.get(key).copied().unwrap_or_default()
     }
 
     /// Sets an alarm.

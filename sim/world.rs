@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use bellhop_core::time::Instant;
+use bellhop_scenario::fault::Fault;
 use bellhop_scenario::{Action, Look, Observation, Scenario, Unplayable, World, WorldError};
 use tokio::runtime::Runtime;
 use xxhash_rust::xxh3::xxh3_64;
@@ -49,6 +51,19 @@ impl SimWorld {
     /// By how much the promises that hold in every scenario were judged. Nothing before the end.
     pub fn judged(&self) -> Judged {
         self.judged
+    }
+
+    /// Which faults are on, the oldest first: what, since when, and until when if it ends by itself; in the scenario's time.
+    pub fn ongoing(&self) -> Vec<(Fault, Duration, Option<Duration>)> {
+        let Some(stage) = &self.stage else { return Vec::new() };
+        let time = |at: Instant| at.saturating_since(stage.zero);
+        stage.ongoing().map(|ongoing| (ongoing.fault.clone(), time(ongoing.since), ongoing.until.map(time))).collect()
+    }
+
+    /// Ends every fault now, and boots what is rebooting: from here on, things can only get better. What a timeline switched off stays off.
+    pub fn heal(&mut self) -> Result<(), WorldError> {
+        let (runtime, stage) = self.parts()?;
+        runtime.block_on(async { stage.heal() }).map_err(WorldError)
     }
 
     /// Runtime and stage, once started.

@@ -6,6 +6,7 @@ use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::engine::Engine;
+use crate::record::Subject;
 use crate::registry::Kind;
 use crate::request::{Request, ResourcePath};
 use crate::server::{ApiServer, ResponseBody, full};
@@ -20,9 +21,14 @@ pub(crate) struct Answer {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Answers a request; refusals become `Status` bodies.
-pub(crate) fn answer(server: &ApiServer, engine: &mut Engine, request: &Request) -> Response<ResponseBody> {
-    route(server, engine, request).unwrap_or_else(|error| json_response(error.code, &error.to_status(), &[]))
+/// Answers a request; refusals become `Status` bodies. `subject` gets the name of an object that is created.
+pub(crate) fn answer(server: &ApiServer, engine: &mut Engine, request: &Request, subject: &mut Subject) -> Response<ResponseBody> {
+    route(server, engine, request, subject).unwrap_or_else(|error| {
+        if subject.name.is_empty() {
+            object::text(&error.details, &["name"]).clone_into(&mut subject.name);
+        }
+        json_response(error.code, &error.to_status(), &[])
+    })
 }
 
 /// A JSON response.
@@ -43,7 +49,7 @@ fn text_response(code: u16, content_type: &str, body: Vec<u8>, warnings: &[Strin
     builder.body(full(body)).unwrap_or_else(|_| Response::new(full(Vec::new())))
 }
 
-fn route(server: &ApiServer, engine: &mut Engine, request: &Request) -> Result<Response<ResponseBody>, ApiError> {
+fn route(server: &ApiServer, engine: &mut Engine, request: &Request, subject: &mut Subject) -> Result<Response<ResponseBody>, ApiError> {
     if let Some(document) = discovery::document(engine, request).or_else(|| openapi::document(engine, &request.path)) {
         return match request.method {
             Method::GET | Method::HEAD => Ok(text_response(200, document.content_type, document.body, &[])),
@@ -64,13 +70,16 @@ fn route(server: &ApiServer, engine: &mut Engine, request: &Request) -> Result<R
         ("GET" | "HEAD", true) => list(engine, &kind, &path, request),
         ("GET" | "HEAD", false) => {
             let object = match path.subresource.as_str() {
-                "" | "status" => read::get(engine, &kind, &path)?,
+                "" | "status" => read::get(engine, &kind, &path, engine.visible_revision(&request.client))?,
                 _ => subresource::get(engine, &kind, &path)?,
             };
             Ok(view(engine, &kind, &path, request, 200, &object, &[]))
         }
         (method, _) => {
             let answer = mutate(engine, &kind, &path, request, method)?;
+            if subject.verb == "create" {
+                object::name(&answer.body).clone_into(&mut subject.name);
+            }
             Ok(view(engine, &kind, &path, request, answer.code, &answer.body, &answer.warnings))
         }
     }

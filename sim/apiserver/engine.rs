@@ -1,10 +1,10 @@
 //! The state behind the API: objects, kinds, watchers, switches; and the one place where a write takes effect.
 //!
-//! Everything here happens under one lock and without waiting, so every request is one transaction. Who may be answered at all
-//! ([`Engine::admits`]) is asked once per request, in one place: faults per client (issue 4) belong there.
-//! The verbs are in `read`, `write` and `delete`; this module knows no kind.
+//! Everything here happens under one lock and without waiting, so every request is one transaction. Which faults stand is here too; what
+//! they do to a request is `serve`'s business, to a watch `watch`'s. The verbs are in `read`, `write` and `delete`; this module knows no kind.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,12 +14,21 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::admission::addresses::Addresses;
+use crate::fault::{Fault, FaultId, Faults};
+use crate::record::{Outcome, RequestRecord, Subject};
 use crate::registry::{self, Kind};
+use crate::request::Request;
 use crate::store::{Change, GroupResource, ObjectKey, Store};
 use crate::{ClientName, Config, WriteRecord};
 
 /// What [`crate::ApiServer::observe`] installs.
 pub(crate) type Observer = Box<dyn FnMut(&WriteRecord) + Send>;
+
+/// What [`crate::ApiServer::observe_requests`] installs.
+pub(crate) type RequestObserver = Box<dyn FnMut(&RequestRecord) + Send>;
+
+/// What is called when a client dies at a write.
+pub(crate) type Doom = Box<dyn FnOnce() + Send>;
 
 /// The whole state of a server.
 pub(crate) struct Engine {
@@ -34,10 +43,13 @@ pub(crate) struct Engine {
     rng: ChaCha8Rng,
     watchers: BTreeMap<u64, Watcher>,
     watchers_made: u64,
-    /// Clients that are cut off, and whether all are.
-    cut_off: BTreeSet<ClientName>,
-    all_cut_off: bool,
+    pub(crate) faults: Faults,
+    /// Wakes requests that hang until a fault begins or ends.
+    faults_changed: Arc<Notify>,
+    /// Clients that die at a write: after how many more, and whom to tell.
+    doomed: BTreeMap<ClientName, (u32, Doom)>,
     observers: Vec<Observer>,
+    request_observers: Vec<RequestObserver>,
     writes: u64,
     /// When Events are forgotten, oldest first.
     pub(crate) event_expiry: VecDeque<(Timestamp, ObjectKey, u64)>,
@@ -48,7 +60,10 @@ struct Watcher {
     client: ClientName,
     resource: GroupResource,
     wake: Arc<Notify>,
+    /// Its connection broke.
     cut: bool,
+    /// Its connection was silent at some time, and will break when that ends.
+    hung: bool,
 }
 
 /// Who does what: goes into [`WriteRecord`]s.
@@ -71,9 +86,11 @@ impl Engine {
             rng: ChaCha8Rng::seed_from_u64(config.seed),
             watchers: BTreeMap::new(),
             watchers_made: 0,
-            cut_off: BTreeSet::new(),
-            all_cut_off: false,
+            faults: Faults::new(config.seed),
+            faults_changed: Arc::default(),
+            doomed: BTreeMap::new(),
             observers: Vec::new(),
+            request_observers: Vec::new(),
             writes: 0,
             event_expiry: VecDeque::new(),
         }
@@ -81,23 +98,60 @@ impl Engine {
 
     // --- Faults -------------------------------------------------------------------------------------------------------------------
 
-    /// Whether a client reaches the server now. The seam for faults per client: every request and every watch frame asks here.
-    pub(crate) fn admits(&self, client: &ClientName) -> bool {
-        !self.all_cut_off && !self.cut_off.contains(client)
+    /// Lets a fault begin.
+    pub(crate) fn set_fault(&mut self, client: Option<&ClientName>, id: FaultId, fault: Fault) {
+        self.faults.set(client, id, fault);
+        self.fault_changed();
     }
 
-    /// Cuts one client or all of them off, or lets them back; watches of the cut are ended.
-    pub(crate) fn set_reachable(&mut self, client: Option<&ClientName>, reachable: bool) {
-        match client {
-            None => self.all_cut_off = !reachable,
-            Some(client) if reachable => drop(self.cut_off.remove(client)),
-            Some(client) => drop(self.cut_off.insert(client.clone())),
+    /// Ends one.
+    pub(crate) fn clear_fault(&mut self, client: Option<&ClientName>, id: FaultId) {
+        if self.faults.clear(client, id) {
+            self.fault_changed();
         }
-        let (all, cut_off) = (self.all_cut_off, &self.cut_off);
-        for watcher in self.watchers.values_mut().filter(|watcher| all || cut_off.contains(&watcher.client)) {
-            watcher.cut = true;
+    }
+
+    /// Breaks the watches that cannot go on, and lets everybody who waits look again.
+    fn fault_changed(&mut self) {
+        for watcher in self.watchers.values_mut() {
+            let fault = self.faults.of(&watcher.client).unwrap_or_default();
+            watcher.cut |= fault.down || (watcher.hung && !fault.silent);
+            watcher.hung |= fault.silent;
             watcher.wake.notify_one();
         }
+        self.faults_changed.notify_waiters();
+    }
+
+    /// Ends when a fault begins or ends; told from the moment of this call on.
+    pub(crate) fn faults_changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.faults_changed).notified_owned()
+    }
+
+    /// The revision that the server has seen which this client reaches: the newest, unless it lags.
+    pub(crate) fn visible_revision(&self, client: &ClientName) -> u64 {
+        let stale = self.faults.of(client).and_then(|fault| fault.stale);
+        let Some(lag) = stale else { return self.store.revision() };
+        self.store.revision_at(self.now.saturating_sub(lag).unwrap_or(Timestamp::MIN))
+    }
+
+    /// Lets a client die at its `write`-th write from now on.
+    pub(crate) fn doom(&mut self, client: ClientName, write: u32, doom: Doom) {
+        self.doomed.insert(client, (write.max(1), doom));
+    }
+
+    /// Does not, after all.
+    pub(crate) fn spare(&mut self, client: &ClientName) {
+        self.doomed.remove(client);
+    }
+
+    /// Counts a write of a client that took effect; whom to tell if it was the one to die at.
+    pub(crate) fn take_doom(&mut self, client: &ClientName) -> Option<Doom> {
+        let (left, _) = self.doomed.get_mut(client)?;
+        *left -= 1;
+        if *left > 0 {
+            return None;
+        }
+        self.doomed.remove(client).map(|(_, doom)| doom)
     }
 
     // --- Watches ------------------------------------------------------------------------------------------------------------------
@@ -106,13 +160,18 @@ impl Engine {
     pub(crate) fn register_watch(&mut self, client: ClientName, resource: GroupResource) -> (u64, Arc<Notify>) {
         self.watchers_made += 1;
         let wake = Arc::new(Notify::new());
-        self.watchers.insert(self.watchers_made, Watcher { client, resource, wake: Arc::clone(&wake), cut: false });
+        self.watchers.insert(self.watchers_made, Watcher { client, resource, wake: Arc::clone(&wake), cut: false, hung: false });
         (self.watchers_made, wake)
     }
 
     /// Whether a watch was cut by an outage.
     pub(crate) fn is_cut(&self, watch: u64) -> bool {
         self.watchers.get(&watch).is_none_or(|watcher| watcher.cut)
+    }
+
+    /// Whether a watch hears nothing for now.
+    pub(crate) fn is_hung(&self, watch: u64) -> bool {
+        self.watchers.get(&watch).is_some_and(|watcher| watcher.hung)
     }
 
     /// Forgets a watch that its client dropped.
@@ -187,6 +246,29 @@ impl Engine {
 
     pub(crate) fn observe(&mut self, observer: Observer) {
         self.observers.push(observer);
+    }
+
+    pub(crate) fn observe_requests(&mut self, observer: RequestObserver) {
+        self.request_observers.push(observer);
+    }
+
+    /// Tells what became of a request.
+    pub(crate) fn tell_request(&mut self, request: &Request, subject: &Subject, outcome: Outcome, changed: bool) {
+        if self.request_observers.is_empty() {
+            return;
+        }
+        let record = RequestRecord {
+            client: request.client.clone(),
+            verb: subject.verb,
+            resource: subject.resource.clone(),
+            subresource: subject.subresource.clone(),
+            namespace: subject.namespace.clone(),
+            name: subject.name.clone(),
+            time: self.now,
+            outcome,
+            changed,
+        };
+        self.request_observers.iter_mut().for_each(|observer| observer(&record));
     }
 
     pub(crate) fn writes(&self) -> u64 {

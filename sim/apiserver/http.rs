@@ -12,9 +12,9 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use crate::ClientName;
 use crate::request::Request;
 use crate::server::{ApiServer, ResponseBody};
+use crate::{ClientName, serve};
 
 /// etcd takes 1.5 MiB, kube-apiserver 3 MiB in a body.
 const BODY_MAX_BYTES: usize = 3 * 1024 * 1024;
@@ -58,5 +58,5 @@ async fn handle(server: &ApiServer, request: hyper::Request<Incoming>) -> io::Re
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, BODY_MAX_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
     let name = parts.headers.get("x-bellhop-client").and_then(|name| name.to_str().ok()).unwrap_or("http");
-    server.answer(&Request::new(ClientName::from(name), &parts, body))
+    serve::serve(server, Request::new(ClientName::from(name), &parts, body), serve::Connection::default()).await
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! server    the public face: in-process service, HTTP, switches, observers, tables
+//! serve     one request's way there and back   fault, record
 //! dispatch  one request to one answer          request, discovery, openapi, status
 //! read write delete patch                      the verbs
 //! admission schema names crd events            what is accepted, and how it is completed
@@ -24,6 +25,7 @@ mod discovery;
 mod dispatch;
 mod engine;
 mod events;
+mod fault;
 mod http;
 mod names;
 mod object;
@@ -31,10 +33,12 @@ mod openapi;
 mod patch;
 mod protobuf;
 mod read;
+mod record;
 mod registry;
 mod request;
 mod schema;
 mod selector;
+mod serve;
 mod server;
 mod status;
 mod store;
@@ -44,4 +48,6 @@ mod watch;
 mod write;
 
 pub use clock::{Clock, SystemClock};
-pub use server::{ApiServer, ClientName, ClientService, Config, ResponseBody, TableRequest, WriteRecord};
+pub use fault::{Fault, FaultId, Gone, Latency};
+pub use record::{Outcome, RequestRecord, WriteRecord};
+pub use server::{ApiServer, ClientName, ClientService, Config, ResponseBody, TableRequest};

@@ -1,7 +1,8 @@
 //! Get and list: what is stored, as the client wants to see it.
 //!
 //! A list without a version is the newest state; a paged list stays at the revision of its first page (the token names it), and a page
-//! of a compacted revision is 410. Semantics: "Kubernetes API Concepts", sections on resource versions and chunks.
+//! of a compacted revision is 410. Semantics: "Kubernetes API Concepts", sections on resource versions and chunks. For a client whose server
+//! lags (a fault), "newest" is what that server has seen.
 
 use std::sync::Arc;
 
@@ -23,10 +24,10 @@ pub(crate) struct Listed {
     pub(crate) items: Vec<Arc<Value>>,
 }
 
-/// One object.
-pub(crate) fn get(engine: &Engine, kind: &Kind, path: &ResourcePath) -> Result<Value, ApiError> {
+/// One object, as of a revision.
+pub(crate) fn get(engine: &Engine, kind: &Kind, path: &ResourcePath, revision: u64) -> Result<Value, ApiError> {
     let key = ObjectKey::new(&path.namespace, &path.name);
-    let object = engine.store.get(&kind.storage, &key).ok_or_else(|| ApiError::not_found(kind, &path.name))?;
+    let object = engine.store.get_at(&kind.storage, &key, revision).ok_or_else(|| ApiError::not_found(kind, &path.name))?;
     Ok(from_storage(kind, object))
 }
 
@@ -95,7 +96,7 @@ impl Listed {
 fn starting_point(engine: &Engine, request: &Request, limited: bool) -> Result<(u64, Option<ObjectKey>), ApiError> {
     let query = &request.query;
     let (token, version, rule) = (query.get("continue"), query.get("resourceVersion"), query.get("resourceVersionMatch"));
-    let current = engine.store.revision();
+    let current = engine.visible_revision(&request.client);
     if !token.is_empty() {
         if !version.is_empty() && version != "0" {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));

@@ -14,12 +14,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
+use crate::fault::{Fault, FaultId};
+use crate::record::{RequestRecord, WriteRecord};
 use crate::request::{Request, ResourcePath};
-use crate::{dispatch, read, table};
+use crate::serve::{Connection, serve};
+use crate::{read, table};
 
 /// How a server is made.
 #[derive(Clone)]
@@ -56,7 +58,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Names a client: the handle for outages, and the author in [`WriteRecord`]s.
+/// Names a client: the handle for faults, and the author in [`WriteRecord`]s.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientName(Arc<str>);
 
@@ -79,31 +81,6 @@ impl fmt::Display for ClientName {
     }
 }
 
-/// One write that took effect. Writes that changed nothing are none, as in a real API server.
-#[derive(Debug, Clone)]
-pub struct WriteRecord {
-    /// Who wrote; `garbage-collector` and `etcd-lease` are the server's own.
-    pub client: ClientName,
-    /// `create`, `update`, `patch`, `delete`, or `expire` for Events.
-    pub verb: &'static str,
-    /// Resource with its group: `services`, `deployments.apps`.
-    pub resource: String,
-    /// `status`, `scale`, …; empty for the object itself.
-    pub subresource: String,
-    /// Empty for cluster-scoped objects.
-    pub namespace: String,
-    /// The object's name.
-    pub name: String,
-    /// The revision of this write.
-    pub resource_version: u64,
-    /// When, by the server's clock.
-    pub time: Timestamp,
-    /// The object is gone after this write.
-    pub deleted: bool,
-    /// The object after the write; the last state of a deleted one.
-    pub object: Arc<Value>,
-}
-
 /// The in-memory API server.
 #[derive(Clone)]
 pub struct ApiServer {
@@ -121,18 +98,50 @@ impl ApiServer {
 
     /// A service for `kube::Client::new(service, "default")`.
     pub fn client_service(&self, client: ClientName) -> ClientService {
-        ClientService { server: self.clone(), client }
+        ClientService { server: self.clone(), client, connection: Connection::default() }
     }
 
     /// Cuts a client off, or lets it back; `None` is all of them at once. Requests then fail like refused connections, and open
-    /// watches end with an error.
+    /// watches end with an error. A fault of its own: [`ApiServer::set_fault`] and this know nothing of each other.
     pub fn set_reachable(&self, client: Option<&ClientName>, reachable: bool) {
-        self.lock().set_reachable(client, reachable);
+        if reachable {
+            self.clear_fault(client, FaultId::OUTAGE);
+        } else {
+            self.set_fault(client, FaultId::OUTAGE, Fault { down: true, ..Fault::default() });
+        }
+    }
+
+    /// Lets a fault begin, for a client or for everybody (`None`); in place of the one of that id, if it stands already. Faults of different
+    /// ids overlap as [`Fault::and`] says.
+    pub fn set_fault(&self, client: Option<&ClientName>, id: FaultId, fault: Fault) {
+        self.lock().set_fault(client, id, fault);
+    }
+
+    /// Ends a fault; one that does not stand is fine. What hung in a silent one breaks.
+    pub fn clear_fault(&self, client: Option<&ClientName>, id: FaultId) {
+        self.lock().clear_fault(client, id);
+    }
+
+    /// Lets a client of today die at its `write`-th write from now on that takes effect (1 is the next): it hears neither that answer nor any
+    /// other, and `then` is called, from inside the transaction, so that whoever runs it can end it. A client made later is another.
+    pub fn die_at_write(&self, client: &ClientName, write: u32, then: impl FnOnce() + Send + 'static) {
+        self.lock().doom(client.clone(), write, Box::new(then));
+    }
+
+    /// Takes [`ApiServer::die_at_write`] back, if it has not struck yet.
+    pub fn spare(&self, client: &ClientName) {
+        self.lock().spare(client);
     }
 
     /// Calls `observer` for every write, in order, while the write is in hand: it must not call back into the server.
     pub fn observe(&self, observer: impl FnMut(&WriteRecord) + Send + 'static) {
         self.lock().observe(Box::new(observer));
+    }
+
+    /// Calls `observer` for every request, in order, also for those that are refused, change nothing or are never answered; while the
+    /// request is in hand: it must not call back into the server.
+    pub fn observe_requests(&self, observer: impl FnMut(&RequestRecord) + Send + 'static) {
+        self.lock().observe_requests(Box::new(observer));
     }
 
     /// How many writes took effect since the start.
@@ -179,7 +188,7 @@ impl ApiServer {
             let (parts, ()) = http::Request::builder().uri(uri).body(()).map_err(|error| error.to_string())?.into_parts();
             read::list(&engine, &kind, &path, &Request::new(ClientName::from("table"), &parts, Bytes::new())).map_err(said)?.items
         } else {
-            vec![Arc::new(read::get(&engine, &kind, &path).map_err(said)?)]
+            vec![Arc::new(read::get(&engine, &kind, &path, engine.store.revision()).map_err(said)?)]
         };
         if objects.is_empty() {
             let place = wanted.namespace.as_ref().filter(|_| kind.namespaced);
@@ -211,17 +220,9 @@ impl ApiServer {
         let now = self.clock.now();
         let mut engine = self.lock();
         engine.now = now;
+        engine.store.now = now;
         crate::events::expire(&mut engine);
         engine
-    }
-
-    /// Answers one request; an error is a refused connection.
-    pub(crate) fn answer(&self, request: &Request) -> io::Result<http::Response<ResponseBody>> {
-        let mut engine = self.begin();
-        if !engine.admits(&request.client) {
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused"));
-        }
-        Ok(dispatch::answer(self, &mut engine, request))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -258,6 +259,7 @@ pub type ResponseBody = UnsyncBoxBody<Bytes, io::Error>;
 pub struct ClientService {
     server: ApiServer,
     client: ClientName,
+    connection: Connection,
 }
 
 impl tower::Service<http::Request<kube::client::Body>> for ClientService {
@@ -270,11 +272,11 @@ impl tower::Service<http::Request<kube::client::Body>> for ClientService {
     }
 
     fn call(&mut self, request: http::Request<kube::client::Body>) -> Self::Future {
-        let Self { server, client } = self.clone();
+        let Self { server, client, connection } = self.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let body = body.collect_bytes().await.map_err(io::Error::other)?;
-            server.answer(&Request::new(client, &parts, body))
+            serve(&server, Request::new(client, &parts, body), connection).await
         })
     }
 }

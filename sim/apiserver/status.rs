@@ -114,6 +114,24 @@ impl ApiError {
         error
     }
 
+    /// A refusal that says something of the server, not of the request (apimachinery `NewTooManyRequests`, `NewInternalError`,
+    /// `NewGenericServerResponse`).
+    pub(crate) fn of_the_server(code: u16) -> Self {
+        match code {
+            429 => {
+                let mut error = Self::new(code, "TooManyRequests", "Too many requests, please try again later.");
+                error.details = json!({"retryAfterSeconds": 1});
+                error
+            }
+            503 => Self::new(code, "ServiceUnavailable", "the server is currently unable to handle the request"),
+            _ => {
+                let mut error = Self::new(code, "InternalError", "Internal error occurred: etcdserver: request timed out");
+                error.details = json!({"causes": [{"message": "etcdserver: request timed out"}]});
+                error
+            }
+        }
+    }
+
     /// 500 without a reason, as plain Go errors come out.
     pub(crate) fn plain(message: impl Into<String>) -> Self {
         Self::new(500, "", message)

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::object;
@@ -56,6 +57,8 @@ pub(crate) struct Change {
     /// The object after; for a deletion its last state, with the deletion's revision.
     pub(crate) object: Arc<Value>,
     pub(crate) deleted: bool,
+    /// When it was written.
+    pub(crate) at: Timestamp,
 }
 
 /// The revision asked for is older than the log.
@@ -77,13 +80,23 @@ pub(crate) struct Store {
     compacted: u64,
     revision: u64,
     history: usize,
+    /// The time of the request in hand.
+    pub(crate) now: Timestamp,
 }
 
 impl Store {
     /// An empty store that remembers `history` changes.
     pub(crate) fn new(history: usize) -> Self {
         // etcd starts at revision 1, and resourceVersion "0" has a meaning of its own in the API.
-        Self { objects: BTreeMap::new(), dependents: BTreeMap::new(), log: VecDeque::new(), compacted: 1, revision: 1, history }
+        Self {
+            objects: BTreeMap::new(),
+            dependents: BTreeMap::new(),
+            log: VecDeque::new(),
+            compacted: 1,
+            revision: 1,
+            history,
+            now: Timestamp::UNIX_EPOCH,
+        }
     }
 
     /// The revision of the last write.
@@ -93,6 +106,20 @@ impl Store {
 
     pub(crate) fn get(&self, resource: &GroupResource, key: &ObjectKey) -> Option<&Arc<Value>> {
         self.objects.get(resource)?.get(key)
+    }
+
+    /// An object as of a revision that the log reaches back to; of an older one, as of the oldest that it does.
+    pub(crate) fn get_at(&self, resource: &GroupResource, key: &ObjectKey, revision: u64) -> Option<&Arc<Value>> {
+        let first = self.log.partition_point(|change| change.revision <= revision);
+        // The first change after it knows what was before.
+        let next = self.log.range(first..).find(|change| change.resource == *resource && change.key == *key);
+        next.map_or_else(|| self.get(resource, key), |change| change.before.as_ref())
+    }
+
+    /// The last revision that was written at or before a moment; the oldest that the log reaches back to, if that is later.
+    pub(crate) fn revision_at(&self, moment: Timestamp) -> u64 {
+        let later = self.log.partition_point(|change| change.at <= moment);
+        later.checked_sub(1).and_then(|last| self.log.get(last)).map_or(self.compacted, |change| change.revision)
     }
 
     /// The objects of a resource in key order, of one namespace when it is given.
@@ -181,7 +208,8 @@ impl Store {
         object: Arc<Value>,
         deleted: bool,
     ) -> Arc<Change> {
-        let change = Change { revision: self.revision, resource: resource.clone(), key: key.clone(), before, object, deleted };
+        let change =
+            Change { revision: self.revision, resource: resource.clone(), key: key.clone(), before, object, deleted, at: self.now };
         let change = Arc::new(change);
         self.log.push_back(Arc::clone(&change));
         while self.log.len() > self.history {

@@ -14,7 +14,7 @@ use crate::{clock, delete, object, patch, read};
 /// GET of a subresource other than status.
 pub(crate) fn get(engine: &Engine, kind: &Kind, path: &ResourcePath) -> Result<Value, ApiError> {
     match (path.subresource.as_str(), &kind.scale) {
-        ("scale", Some(_)) => scale_of(kind, &read::get(engine, kind, path)?),
+        ("scale", Some(_)) => scale_of(kind, &read::get(engine, kind, path, engine.store.revision())?),
         _ => Err(ApiError::no_such_path()),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Follows "Kubernetes API Concepts": a version that is compacted ends the watch with an in-stream 410; an object that leaves the
 //! selection is DELETED; bookmarks name the version reached. A watch holds a position in the store's log and is woken by the engine; it
-//! buffers nothing, so a slow client grows nothing: it falls out of the log and gets 410.
+//! buffers nothing, so a slow client grows nothing: it falls out of the log and gets 410. Faults are obeyed here too: a late watch tells each
+//! change a drawn time after it was made, never before an earlier one; a silent one tells nothing and breaks when the silence ends.
 
 use std::io;
 use std::pin::Pin;
@@ -13,11 +14,14 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use crate::ClientName;
 use crate::engine::Engine;
+use crate::fault::{Fault, Gone};
 use crate::registry::Kind;
 use crate::request::{Request, ResourcePath};
 use crate::selector::Selection;
@@ -49,18 +53,25 @@ pub(crate) fn start(
     let bookmarks = query.flag("allowWatchBookmarks").unwrap_or(false);
     let version = query.get("resourceVersion");
     let initial = initial_events(query.flag("sendInitialEvents"), query.get("resourceVersionMatch"), bookmarks, version)?;
-    let current = engine.store.revision();
+    let fault = engine.faults.of(&request.client).unwrap_or_default();
+    let current = engine.visible_revision(&request.client);
     let asked: u64 = if version.is_empty() {
         0
     } else {
         version.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?
     };
-    if asked > current {
+    if asked > engine.store.revision() {
         return Err(ApiError::too_large_resource_version(asked, current));
     }
+    let resumes = initial == Initial::Nothing && asked < current;
+    let too_old = || ApiError::expired(format!("too old resource version: {asked} ({current})"));
+    if resumes && fault.gone == Some(Gone::Http) {
+        return Err(too_old());
+    }
+    let state = initial == Initial::State || initial == Initial::StateAndBookmark;
+    let objects = if state { state_at(engine, kind, path, current)? } else { Vec::new() };
     let timeout = Duration::from_secs(query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0).unwrap_or(TIMEOUT_DEFAULT_SECONDS));
     let (id, wake) = engine.register_watch(request.client.clone(), kind.storage.clone());
-    let state = initial == Initial::State || initial == Initial::StateAndBookmark;
     let mut watch = Watch {
         server: server.clone(),
         id,
@@ -76,12 +87,22 @@ pub(crate) fn start(
         },
         position: if state { current } else { asked },
         first: Vec::new(),
+        next_due: None,
+        last_due: Timestamp::MIN,
+        look_again: None,
+        client: request.client.clone(),
+        opened: engine.now,
+        ends_after_first: false,
         ended: false,
         timeout: Box::pin(tokio::time::sleep(timeout)),
         bookmark: bookmarks.then(|| Box::pin(tokio::time::sleep(BOOKMARK_INTERVAL))),
     };
     if state {
-        watch.write_state(engine, initial == Initial::StateAndBookmark);
+        watch.write_state(&objects, initial == Initial::StateAndBookmark);
+    }
+    if resumes && fault.gone == Some(Gone::Stream) {
+        watch.first = line("ERROR", &too_old().to_status());
+        watch.ends_after_first = true;
     }
     let stream = futures::stream::unfold(watch, |mut watch| async move {
         let chunk = watch.next().await?;
@@ -89,6 +110,16 @@ pub(crate) fn start(
     });
     let response = Response::builder().header("content-type", "application/json").header("cache-control", "no-cache, private");
     response.body(BodyExt::boxed_unsync(StreamBody::new(stream))).map_err(|error| ApiError::plain(error.to_string()))
+}
+
+/// The objects that a watch begins with.
+fn state_at(engine: &Engine, kind: &Kind, path: &ResourcePath, revision: u64) -> Result<Vec<Arc<Value>>, ApiError> {
+    let namespace = (!path.namespace.is_empty()).then_some(path.namespace.as_str());
+    if revision == engine.store.revision() {
+        return Ok(engine.store.scan(&kind.storage, namespace).map(|(_, object)| Arc::clone(object)).collect());
+    }
+    let too_old = |Compacted { oldest }| ApiError::expired(format!("too old resource version: {revision} ({oldest})"));
+    Ok(engine.store.at(&kind.storage, namespace, revision).map_err(too_old)?.into_values().collect())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +160,16 @@ struct Form {
     columns_sent: bool,
 }
 
+/// What a look at the log found.
+enum Pending {
+    /// To be sent.
+    Lines(Vec<u8>),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing, until a silence ends.
+    Hung,
+}
+
 struct Watch {
     server: ApiServer,
     id: u64,
@@ -141,6 +182,16 @@ struct Watch {
     position: u64,
     /// The initial state, not yet sent.
     first: Vec<u8>,
+    /// Nothing comes after it.
+    ends_after_first: bool,
+    /// The next change to tell by its revision, and when, while the watch is late.
+    next_due: Option<(u64, Timestamp)>,
+    /// When the last late change was told: none overtakes it.
+    last_due: Timestamp,
+    /// When to look again if nothing happens before.
+    look_again: Option<Timestamp>,
+    client: ClientName,
+    opened: Timestamp,
     ended: bool,
     timeout: Pin<Box<Sleep>>,
     bookmark: Option<Pin<Box<Sleep>>>,
@@ -152,13 +203,18 @@ impl Watch {
             if self.ended {
                 return None;
             }
-            match self.pending() {
-                Ok(lines) if lines.is_empty() => {}
-                Ok(lines) => return Some(Ok(lines.into())),
+            let hung = match self.pending() {
+                Ok(Pending::Lines(lines)) => return Some(Ok(lines.into())),
+                Ok(Pending::Nothing) => false,
+                Ok(Pending::Hung) => true,
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));
                 }
+            };
+            if hung {
+                self.wake.notified().await;
+                continue;
             }
             let bookmark = async {
                 match &mut self.bookmark {
@@ -166,9 +222,17 @@ impl Watch {
                     None => std::future::pending().await,
                 }
             };
+            let (look_again, now) = (self.look_again, self.server.now());
+            let look_again = async {
+                match look_again {
+                    Some(at) => tokio::time::sleep(Duration::try_from(at.duration_since(now)).unwrap_or_default()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = self.wake.notified() => {}
+                () = look_again => {}
                 () = &mut self.timeout => return None,
                 () = bookmark => {
                     self.bookmark = Some(Box::pin(tokio::time::sleep(BOOKMARK_INTERVAL)));
@@ -178,32 +242,78 @@ impl Watch {
         }
     }
 
-    /// What happened since the last look; an error when this client was cut off.
-    fn pending(&mut self) -> io::Result<Vec<u8>> {
+    /// What is to be told now of what happened since the last look; an error when the connection broke.
+    fn pending(&mut self) -> io::Result<Pending> {
         let server = self.server.clone();
-        let engine = server.lock();
+        let mut engine = server.lock();
         if engine.is_cut(self.id) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer"));
         }
+        if engine.is_hung(self.id) {
+            return Ok(Pending::Hung);
+        }
+        let fault = engine.faults.of(&self.client);
+        self.look_again = None;
+        if let Some(after) = fault.as_ref().and_then(|fault| fault.cut_watches) {
+            let cut_at = self.opened.saturating_add(after).unwrap_or(Timestamp::MAX);
+            if server.now() >= cut_at {
+                return Err(io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer"));
+            }
+            self.look_again = Some(cut_at);
+        }
         let mut lines = std::mem::take(&mut self.first);
+        if self.ends_after_first {
+            self.ended = true;
+            return Ok(Pending::Lines(lines));
+        }
         let changes: Vec<Arc<Change>> = match engine.store.changes_after(self.position) {
             Ok(changes) => changes.filter(|change| change.resource == self.kind.storage).cloned().collect(),
             Err(Compacted { oldest }) => {
                 self.ended = true;
                 let error = ApiError::expired(format!("too old resource version: {} ({oldest})", self.position));
                 lines.extend(line("ERROR", &error.to_status()));
-                return Ok(lines);
+                return Ok(Pending::Lines(lines));
             }
         };
+        let mut told = changes.len();
         self.position = engine.store.revision();
+        if let Some(fault) = fault.filter(|fault| fault.latency.is_some() || fault.stale.is_some()) {
+            told = self.due(&mut engine, &fault, &changes);
+            if let Some(waiting) = changes.get(told) {
+                self.position = waiting.revision - 1;
+            }
+        }
         drop(engine);
         let namespace = self.namespace.clone();
-        for change in changes.iter().filter(|change| namespace.is_empty() || change.key.namespace == namespace) {
+        for change in changes.iter().take(told).filter(|change| namespace.is_empty() || change.key.namespace == namespace) {
             if let Some((event, object)) = self.event(change) {
                 lines.extend(self.event_line(event, &object));
             }
         }
-        Ok(lines)
+        Ok(if lines.is_empty() { Pending::Nothing } else { Pending::Lines(lines) })
+    }
+
+    /// How many of these changes a late watch has told by now. Each has its own draw.
+    fn due(&mut self, engine: &mut Engine, fault: &Fault, changes: &[Arc<Change>]) -> usize {
+        let now = self.server.now();
+        for (index, change) in changes.iter().enumerate() {
+            let due = match self.next_due {
+                Some((revision, due)) if revision == change.revision => due,
+                _ => {
+                    let drawn = fault.latency.map(|latency| engine.faults.draw_lateness(&self.client, latency)).unwrap_or_default();
+                    let late = drawn + fault.stale.unwrap_or_default();
+                    change.at.saturating_add(late).unwrap_or(Timestamp::MAX).max(self.last_due)
+                }
+            };
+            if due > now {
+                self.next_due = Some((change.revision, due));
+                self.look_again = Some(self.look_again.map_or(due, |at| at.min(due)));
+                return index;
+            }
+            self.last_due = due;
+            self.next_due = None;
+        }
+        changes.len()
     }
 
     /// What a change is to this selection.
@@ -224,11 +334,7 @@ impl Watch {
         }
     }
 
-    fn write_state(&mut self, engine: &Engine, with_bookmark: bool) {
-        let kind = Arc::clone(&self.kind);
-        let namespace = self.namespace.clone();
-        let namespace = (!namespace.is_empty()).then_some(namespace.as_str());
-        let objects: Vec<_> = engine.store.scan(&kind.storage, namespace).map(|(_, object)| Arc::clone(object)).collect();
+    fn write_state(&mut self, objects: &[Arc<Value>], with_bookmark: bool) {
         for object in objects.iter().filter(|object| self.selection.matches(object)).cloned().collect::<Vec<_>>() {
             let line = self.event_line("ADDED", &object);
             self.first.extend(line);

@@ -222,6 +222,12 @@ impl Fabric {
         self.now = self.now.max(until);
     }
 
+    /// Moves time on to `until`, or to the next event where that is earlier, and lets nothing happen.
+    pub fn pass(&mut self, until: Instant) {
+        let until = self.next_event().map_or(until, |at| at.min(until));
+        self.now = self.now.max(until);
+    }
+
     /// The hash of all that happened so far.
     pub fn trace_hash(&self) -> u64 {
         self.trace.hash()

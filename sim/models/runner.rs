@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use bellhop::env::LocalFuture;
 use bellhop_core::name::{NodeName, ServiceKey};
 
 /// A pod as an operating system sees it.
@@ -35,6 +36,13 @@ pub struct ContainerToRun {
 }
 
 impl PodToRun {
+    /// Whether it is of this Deployment in namespace `default`: its pods are called after it, its ReplicaSet's hash and five letters of their own.
+    pub fn is_of(&self, deployment: &str) -> bool {
+        let mut parts = self.name.rsplitn(3, '-');
+        let (_, _, owner) = (parts.next(), parts.next(), parts.next());
+        self.namespace == "default" && owner == Some(deployment)
+    }
+
     /// The port that an HTTP responder of this pod listens on: the first declared one, or the 8080 of luksa/kubia.
     pub fn http_port(&self) -> u16 {
         self.containers.iter().flat_map(|container| &container.ports).copied().next().unwrap_or(8080)
@@ -48,6 +56,16 @@ pub trait PodRunner {
 
     /// Ends a pod, whose address may be another's afterwards. Ending one that does not run is fine.
     fn stop(&self, pod: &PodToRun);
+
+    /// Whether a running pod passes its readiness probe; what has none always does.
+    fn is_ready(&self, _pod: &PodToRun) -> bool {
+        true
+    }
+
+    /// Ends when [`PodRunner::is_ready`] may answer differently than at its last call. For one listener.
+    fn readiness_changed(&self) -> LocalFuture<'_> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Why a pod could not be started.

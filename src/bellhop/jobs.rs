@@ -68,6 +68,11 @@ impl Jobs {
         self.running.len() < WRITES_MAX
     }
 
+    /// Until when anything but the Lease may be written, also by what is under way.
+    pub(crate) fn set_fence(&self, until: Option<Instant>) {
+        self.writer.set_fence(until);
+    }
+
     /// Begins to write the Lease. The core hands out one at a time.
     pub(crate) fn start_lease(&mut self, write: &LeaseWrite) {
         let object = lease::object(write, &self.namespace, self.clock.wall());

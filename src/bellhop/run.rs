@@ -178,6 +178,7 @@ impl Program {
         if let Some(write) = self.replica.poll_lease(now) {
             self.jobs.start_lease(&write);
         }
+        self.jobs.set_fence(self.replica.may_write_until());
         while self.jobs.have_room() {
             let Some(write) = self.replica.poll_write(now) else { break };
             self.jobs.start(write, &self.watches);

@@ -4,8 +4,10 @@
 //! between, in the order of namespace and name), our own backoff from a seeded stream, and an outage told once, however many attempts it lasts.
 //! It decides nothing about the objects. The watcher's own backoff, stores and `Controller` take entropy from the system and are not used.
 //!
-//! Two traps of the watcher are closed here: an HTTP-level 410 when a watch starts makes it retry the same version for ever, and a
-//! resumed watch is silent until something happens. So every failed start begins a fresh list.
+//! Three traps of the watcher are closed here: an HTTP-level 410 when a watch starts makes it retry the same version for ever; a resumed watch
+//! is silent until something happens, so every failed start begins a fresh list; and a fresh list may come from an API server that lags behind
+//! the last one, and then lacks what is newer. So nothing is believed to be gone for its absence from a list, unless that list is not older
+//! than all that was seen (client-go: `relistResourceVersion`, kubernetes#59848).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use bellhop_core::object::Version;
 use bellhop_core::time::Instant;
 use futures::Stream;
+use kube::api::{ListParams, VersionMatch};
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use rand::RngExt;
@@ -70,6 +73,10 @@ pub struct Watch<K> {
     known: BTreeMap<Key, K>,
     /// What the list under way has held so far; `None` outside a list.
     listed: Option<BTreeSet<Key>>,
+    /// A list in which something was missing, asked for again: not older than all that was seen.
+    recheck: Option<Recheck<K>>,
+    /// The newest version seen so far.
+    newest: Version,
     /// Since when the API server is away.
     away: Option<Instant>,
     /// Deltas that one event produced beyond the first.
@@ -77,6 +84,7 @@ pub struct Watch<K> {
 }
 
 type Key = (String, String);
+type Recheck<K> = Pin<Box<dyn Future<Output = kube::Result<Vec<K>>>>>;
 type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
 
 impl<K> Watch<K>
@@ -102,6 +110,8 @@ where
             backoff,
             known: BTreeMap::new(),
             listed: None,
+            recheck: None,
+            newest: Version::default(),
             away: None,
             pending: VecDeque::new(),
         }
@@ -121,6 +131,15 @@ where
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
+            }
+            if let Some(recheck) = &mut self.recheck {
+                let answer = ready!(recheck.as_mut().poll(cx));
+                self.recheck = None;
+                match answer {
+                    Ok(list) => self.take_recheck(list),
+                    Err(error) => self.take_error(&watcher::Error::InitialListFailed(error)),
+                }
+                continue;
             }
             match ready!(self.stream.as_mut().poll_next(cx)) {
                 Some(Ok(event)) => self.take_event(event),
@@ -149,7 +168,8 @@ where
             return false;
         }
         object.meta_mut().managed_fields = None;
-        *known = object;
+        *known = object.clone();
+        self.see(&object);
         true
     }
 
@@ -168,8 +188,12 @@ where
             watcher::Event::InitDone => self.complete_list(),
             watcher::Event::Apply(object) => self.apply(object),
             watcher::Event::Delete(object) => {
-                self.known.remove(&key(&object));
-                self.pending.push_back(Delta::Deleted(object));
+                self.see(&object);
+                // A watch that lags may tell of the end of an object whose successor is known.
+                if self.known.get(&key(&object)).is_none_or(|known| !is_older(&object, known)) {
+                    self.known.remove(&key(&object));
+                    self.pending.push_back(Delta::Deleted(object));
+                }
             }
         }
     }
@@ -178,24 +202,55 @@ where
         // The bulkiest part of an object, and nobody here reads it.
         object.meta_mut().managed_fields = None;
         let key = key(&object);
-        // What is older came late: the answer to a write of our own overtook it.
-        let news = self.known.get(&key).is_none_or(|known| known.meta().uid != object.meta().uid || is_older(known, &object));
+        self.see(&object);
+        // What is older came late: the answer to a write of our own overtook it, or the API server lags. Versions count through re-creations.
+        let news = self.known.get(&key).is_none_or(|known| is_older(known, &object));
         if news {
             self.known.insert(key, object.clone());
             self.pending.push_back(Delta::Applied(object));
         }
     }
 
+    /// The watcher's list has ended. Where it lacks something, another is asked for that cannot be older than what was seen.
     fn complete_list(&mut self) {
         let listed = self.listed.take().unwrap_or_default();
+        if self.known.keys().all(|key| listed.contains(key)) {
+            return self.complete();
+        }
+        let parameters = ListParams {
+            label_selector: self.config.label_selector.clone(),
+            field_selector: self.config.field_selector.clone(),
+            version_match: Some(VersionMatch::NotOlderThan),
+            resource_version: Some(self.newest.0.clone()),
+            ..ListParams::default()
+        };
+        let api = self.api.clone();
+        self.recheck = Some(Box::pin(async move { Ok(api.list(&parameters).await?.items) }));
+    }
+
+    fn take_recheck(&mut self, list: Vec<K>) {
+        let listed: BTreeSet<Key> = list.iter().map(key).collect();
+        list.into_iter().for_each(|object| self.apply(object));
         let gone: Vec<Key> = self.known.keys().filter(|key| !listed.contains(*key)).cloned().collect();
         for key in gone {
             self.pending.extend(self.known.remove(&key).map(Delta::Deleted));
         }
+        self.complete();
+    }
+
+    fn complete(&mut self) {
         if let Some(since) = self.away.take() {
             self.pending.push_back(Delta::Back { after: self.clock.now() - since });
         }
         self.pending.push_back(Delta::Synced);
+    }
+
+    /// Remembers the newest version.
+    fn see(&mut self, object: &K) {
+        let version = Version(object.meta().resource_version.clone().unwrap_or_default());
+        if self.newest.0.is_empty() || self.newest.is_older_than(&version) {
+            self.newest = version;
+        }
     }
 
     fn take_error(&mut self, error: &watcher::Error) {
@@ -221,6 +276,7 @@ where
 
     fn restart(&mut self) {
         self.listed = None;
+        self.recheck = None;
         self.stream = Box::pin(watcher(self.api.clone(), self.config.clone()));
     }
 }
@@ -362,10 +418,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_410_when_the_watch_starts_lists_again_and_tells_only_what_changed() {
         let second = list("9", &[("b", "2"), ("c", "8")]);
-        let (mut watch, asked) = watch(vec![list("5", &[("a", "1"), ("b", "2")]), status(410), second]);
+        let (mut watch, asked) = watch(vec![list("5", &[("a", "1"), ("b", "2")]), status(410), second.clone(), second]);
         assert_eq!(deltas(&mut watch, 4).await, ["restarted", "+a", "+b", "synced"]);
         assert_eq!(deltas(&mut watch, 4).await, ["restarted", "+c", "-a", "synced"]);
-        assert_eq!(asked.lock().expect("not poisoned").iter().filter(|uri| !uri.contains("watch=true")).count(), 2);
+        let asked = asked.lock().expect("not poisoned");
+        assert_eq!(asked.iter().filter(|uri| !uri.contains("watch=true")).count(), 3, "one more to be sure that a is gone: {asked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_from_an_api_server_that_lags_ends_nothing() {
+        let fresh = list("9", &[("a", "1"), ("b", "8")]);
+        let (mut watch, asked) = watch(vec![fresh.clone(), status(410), list("5", &[("a", "1")]), status(504), fresh]);
+        assert_eq!(deltas(&mut watch, 4).await, ["restarted", "+a", "+b", "synced"]);
+        let seen = deltas(&mut watch, 5).await;
+        assert_eq!((seen[0].as_str(), &seen[2..]), ("restarted", &["restarted", "back", "synced"].map(str::to_owned)[..]), "{seen:?}");
+        assert!(asked.lock().expect("not poisoned").iter().any(|uri| uri.contains("resourceVersion=8&resourceVersionMatch=NotOlderThan")));
+        assert_eq!(watch.objects().count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_lags_does_not_end_what_was_made_anew() {
+        let (mut watch, _) = watch(vec![list("9", &[("a", "9")]), event("DELETED", "a", "7"), list("9", &[("a", "9")])]);
+        assert_eq!(deltas(&mut watch, 3).await, ["restarted", "+a", "synced"]);
+        let next = watch.next().await;
+        assert!(matches!(&next, Delta::Away { .. }), "the end of an earlier a is old news, then the server fails: {next:?}");
     }
 
     #[tokio::test(start_paused = true)]

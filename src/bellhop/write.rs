@@ -3,12 +3,14 @@
 //! Which writes there are and when one is tried again is the core's to say. A precondition (`resourceVersion`) stands on every write of a state, so
 //! that of two who write one finds a conflict. What the API answers is handed on: it may be ahead of the watch.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bellhop_api::render;
 use bellhop_core::object::{PoolStatus, ServiceStatus, Version, Written};
+use bellhop_core::time::Instant;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Service};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -54,11 +56,18 @@ impl From<kube::Error> for NotWritten {
 pub(crate) struct Writer {
     client: Client,
     clock: Rc<dyn Clock>,
+    /// Until when this replica may write. A process that stood still finds its writes where it left them, and perhaps another leader.
+    fence: Rc<Cell<Option<Instant>>>,
 }
 
 impl Writer {
     pub(crate) fn new(client: Client, clock: Rc<dyn Clock>) -> Self {
-        Self { client, clock }
+        Self { client, clock, fence: Rc::default() }
+    }
+
+    /// It may write until then; `None`: not at all. Holds for writes under way too: what they have not sent yet they do not send.
+    pub(crate) fn set_fence(&self, until: Option<Instant>) {
+        self.fence.set(until);
     }
 
     /// PUTs an Eip's status, if `object` still has `version`.
@@ -108,6 +117,9 @@ impl Writer {
             object = self.limited(WRITE_LIMIT, api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))).await?;
         }
         if let Some(patch) = render::service_metadata_patch(&object, &status, remove_foreign_finalizer) {
+            if self.fence.get().is_none_or(|until| self.clock.now() >= until) {
+                return Err(NotWritten { written: Written::Conflict, error: "leadership ended between two writes".to_owned() });
+            }
             object = self.limited(WRITE_LIMIT, api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await?;
         }
         Ok(object)

@@ -117,6 +117,11 @@ impl Elector {
         }
     }
 
+    /// Until when leadership is confirmed, if it was; a moment in the past is an unconfirmed leader's.
+    pub fn confirmed_until(&self) -> Option<Instant> {
+        self.confirmed_until
+    }
+
     /// The Lease as the watch shows it; `None`: it does not exist.
     pub fn handle_lease(&mut self, now: Instant, lease: Option<LeaseRecord>) {
         if let (Some((Some(known), _)), Some(lease)) = (&self.observed, &lease)

@@ -169,6 +169,10 @@ impl Network {
     /// All announcers may do this from now on.
     pub fn handle_voice(&mut self, now: Instant, voice: Voice) {
         self.voice = voice;
+        if voice == Voice::Silent {
+            // A replica that stood still wakes to questions of long ago, and may learn in the same breath that another leads.
+            self.replies.clear();
+        }
         for port in self.ports.values_mut() {
             port.announcer.handle_voice(now, voice);
         }

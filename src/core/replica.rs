@@ -342,6 +342,11 @@ impl Replica {
         self.role
     }
 
+    /// Until when it may write to the API: what is under way at that moment must send nothing more.
+    pub fn may_write_until(&self) -> Option<Instant> {
+        self.elector.confirmed_until()
+    }
+
     /// After [`Replica::handle_shutdown`]: nothing is left to do.
     pub fn is_finished(&self) -> bool {
         self.elector.is_finished()

@@ -235,6 +235,13 @@ impl Bench {
 
     /// What the client hears when it asks for `address`.
     fn who_has(&mut self, address: Ipv4Addr) -> Option<ArpMessage> {
+        self.ask(address);
+        self.drain();
+        self.answer()
+    }
+
+    /// The client asks; nothing is drained yet.
+    fn ask(&mut self, address: Ipv4Addr) {
         let mut frame = Vec::new();
         let request = ArpMessage {
             destination: MacAddr::BROADCAST,
@@ -248,7 +255,10 @@ impl Bench {
         request.emit(&mut frame);
         self.sent.clear();
         self.replica.handle_frame(self.now, &"eth0".into(), &frame);
-        self.drain();
+    }
+
+    /// What was answered since.
+    fn answer(&self) -> Option<ArpMessage> {
         self.sent.iter().find(|message| message.operation == Operation::Reply && message.destination == CLIENT).copied()
     }
 
@@ -442,19 +452,33 @@ fn an_unconfirmed_leader_answers_and_moves_nothing() {
     assert_ne!(bench.status("porter-layer2-svc").node, before.node, "confirmed again, it moves");
 }
 
-#[test]
-fn a_leader_that_reads_another_holder_falls_silent() {
-    let mut bench = Bench::tutorial();
-    let other = LeaseRecord {
+fn held_by_another() -> LeaseRecord {
+    LeaseRecord {
         version: Version("999999".into()),
         holder: Some("worker-p001".into()),
         duration: Duration::from_secs(5),
         ..LeaseRecord::default()
-    };
-    bench.replica.handle_lease(bench.now, Some(other));
+    }
+}
+
+#[test]
+fn a_leader_that_reads_another_holder_falls_silent() {
+    let mut bench = Bench::tutorial();
+    bench.replica.handle_lease(bench.now, Some(held_by_another()));
     bench.drain();
     assert_eq!(bench.replica.role(), Role::Follower);
     assert_eq!(bench.who_has(VIP), None);
+}
+
+#[test]
+fn a_leader_that_stood_still_answers_no_old_question_once_it_reads_another_holder() {
+    let mut bench = Bench::tutorial();
+    bench.now = bench.now + Duration::from_secs(60);
+    // Waking, it finds both at once: the frames that waited in its socket, and the Lease.
+    bench.ask(VIP);
+    bench.replica.handle_lease(bench.now, Some(held_by_another()));
+    bench.drain();
+    assert_eq!(bench.answer(), None);
 }
 
 #[test]

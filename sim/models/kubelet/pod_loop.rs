@@ -65,10 +65,12 @@ pub(super) async fn run(env: Env, config: Rc<NodeConfig>, runner: Rc<dyn PodRunn
     };
     let mut due = None;
     loop {
+        let runner = Rc::clone(&kubelet.runner);
         tokio::select! {
             biased;
             () = kubelet.env.shutdown.cancelled() => return Ok(()),
             () = kubelet.pods.changed() => {}
+            () = runner.readiness_changed() => {}
             () = kubelet.env.clock.sleep_until(due.unwrap_or(Instant::FAR_FUTURE)), if due.is_some() => {}
         }
         kubelet.pods.drain();
@@ -144,7 +146,7 @@ impl PodLoop {
         for pod in pods {
             let uid = pod.uid().unwrap_or_default();
             let fate = match (self.runs.get(&uid), self.failed.get(&uid)) {
-                (Some(run), _) => Fate::Running(run, now >= run.ready_at),
+                (Some(run), _) => Fate::Running(run, now >= run.ready_at && self.runner.is_ready(&run.pod)),
                 (None, Some(why)) => Fate::Waiting(why),
                 (None, None) => continue,
             };

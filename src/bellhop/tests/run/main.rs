@@ -2,13 +2,16 @@
 
 mod world;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bellhop::{Config, run};
+use bellhop_apiserver::{Fault, FaultId, Latency};
 use bellhop_core::arp::{ArpMessage, Operation};
 use bellhop_core::mac::MacAddr;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::world::{CLIENT, MASTER, WORKER, World, condition, texts};
@@ -182,6 +185,54 @@ async fn another_replica_leads_when_the_first_is_gone() {
         result = run(Config::new("worker-p001"), world.env("worker-p001")) => panic!("the program ended: {result:?}"),
         lease = world.until("coordination.k8s.io/v1", "Lease", "bellhop", holder("worker-p001")) => assert_eq!(lease["spec"]["leaseTransitions"], 1),
     }
+}
+
+/// Polls `inner` only while `frozen` is unset: SIGSTOP and SIGCONT. The wake that it slept through comes with the next poll of the whole.
+async fn stoppable<T>(frozen: &Cell<bool>, inner: impl Future<Output = T>) -> T {
+    let mut inner = std::pin::pin!(inner);
+    std::future::poll_fn(|cx| if frozen.get() { std::task::Poll::Pending } else { inner.as_mut().poll(cx) }).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_stood_still_between_two_writes_does_not_make_the_second() {
+    let world = World::tutorial().await;
+    let latency = Duration::from_millis(100);
+    let late = Fault { latency: Some(Latency { min: latency, max: latency }), ..Fault::default() };
+    let frozen = Cell::new(false);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let script = async {
+        world.create_eip("pool", "192.168.0.91").await;
+        let held = |lease: &serde_json::Value| lease["spec"]["holderIdentity"] == "master1";
+        world.until("coordination.k8s.io/v1", "Lease", "bellhop", held).await;
+        world.server.set_fault(Some(&"master1".into()), FaultId(1), late);
+        world.create_service("web").await;
+        // Its status is written and its answer under way: the label and the annotation are still to come.
+        while world.get("v1", "Service", "web").await["status"]["loadBalancer"]["ingress"][0]["ip"].is_null() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        frozen.set(true);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let taken = json!({"spec": {"holderIdentity": "worker-p001", "leaseTransitions": 1}});
+        let leases = world.api("coordination.k8s.io/v1", "Lease");
+        leases.patch("bellhop", &PatchParams::default(), &Patch::Merge(taken)).await.expect("patched");
+        let seen = Arc::clone(&log);
+        world.server.observe_requests(move |request| {
+            if request.client.as_str() == "master1" && request.is_write() {
+                seen.lock().expect("not poisoned").push(format!("{} {}", request.verb, request.resource));
+            }
+        });
+        frozen.set(false);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    tokio::select! {
+        biased;
+        result = stoppable(&frozen, run(Config::new("master1"), world.env("master1"))) => panic!("the program ended: {result:?}"),
+        () = script => {}
+    }
+    let log = log.lock().expect("not poisoned").clone();
+    assert!(log.iter().all(|write: &String| write.contains("leases")), "{log:?}");
+    let annotations = texts(&world.get("v1", "Service", "web").await["metadata"]["annotations"]);
+    assert!(!annotations.contains_key("layer2.porter.kubesphere.io/v1alpha1"), "{annotations:?}");
 }
 
 /// What is logged on this thread.
