@@ -34,14 +34,19 @@ pub(crate) fn tcpdump(interface: &str, file: &Path) -> Command {
 pub(crate) fn follow(segment: &str, file: &Path, report: Reporter) -> Result<()> {
     let mut file = File::open(file)?;
     let segment = segment.to_owned();
+    let look = format!("the frames of {segment}");
+    report.looks.opens(&look);
     std::thread::spawn(move || {
         let mut unread = Vec::new();
         let mut begun = false;
-        // It ends when the file cannot be read any more.
-        while file.read_to_end(&mut unread).is_ok() {
+        loop {
+            if let Err(error) = file.read_to_end(&mut unread) {
+                return report.looks.fails(&look, error);
+            }
             if !begun && unread.len() >= FILE_HEADER {
                 unread.drain(..FILE_HEADER);
                 begun = true;
+                report.looks.sees(&look);
             }
             while let (true, Some((at, frame))) = (begun, record(&mut unread)) {
                 if let Some(frame) = arp(&segment, &frame) {

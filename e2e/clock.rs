@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bellhop_scenario::{Observation, Seen};
 
+use crate::looks::Looks;
+
 /// When the scenario began, on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -38,12 +40,14 @@ pub(crate) struct Reporter {
     /// The scenario's time.
     pub(crate) clock: Clock,
     sender: Sender<Observation>,
+    /// Whether everything that looks still sees.
+    pub(crate) looks: Looks,
 }
 
 impl Reporter {
     /// Reports to the holder of the other end.
     pub(crate) fn new(clock: Clock, sender: Sender<Observation>) -> Self {
-        Self { clock, sender }
+        Self { clock, sender, looks: Looks::default() }
     }
 
     /// Something was seen now.

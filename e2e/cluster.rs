@@ -210,6 +210,12 @@ impl Cluster {
         process.wait(Duration::from_secs(5))
     }
 
+    /// SIGSTOP, or SIGCONT, to a replica; false: there is none.
+    pub(crate) fn freeze_bellhop(&self, name: &str, stands_still: bool) -> bool {
+        let signal = if stands_still { Signal::SIGSTOP } else { Signal::SIGCONT };
+        self.replicas.get(name).map(|process| process.signal(signal)).is_some()
+    }
+
     /// Everything on a machine ends at once. Pods end with their node agent.
     pub(crate) fn kill_node(&mut self, name: &str) {
         self.replicas.remove(name);

@@ -8,8 +8,10 @@
 mod capture;
 mod clock;
 mod cluster;
+mod due;
 mod http;
 pub mod lan;
+mod looks;
 pub mod namespace;
 mod neighbors;
 mod objects;

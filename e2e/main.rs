@@ -67,16 +67,14 @@ fn root() -> Result<()> {
 
 fn play_all(scenarios: PathBuf, out: PathBuf, jobs: usize, names: &[String]) -> Result<u8> {
     root()?;
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&scenarios).with_context(|| format!("failed to list {}", scenarios.display()))? {
-        let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if path.extension().is_some_and(|it| it == "yaml") && (names.is_empty() || names.contains(&name)) {
-            files.push(path);
-        }
+    let all = bellhop_scenario::files(&scenarios).with_context(|| format!("failed to list {}", scenarios.display()))?;
+    let name = |path: &PathBuf| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(unknown) = names.iter().find(|wanted| !all.iter().any(|path| name(path) == **wanted)) {
+        bail!("no scenario `{unknown}` under {}", scenarios.display());
     }
-    if files.is_empty() || (!names.is_empty() && files.len() < names.len()) {
-        bail!("no such scenario: {} ({} found in {})", names.join(" "), files.len(), scenarios.display());
+    let files: Vec<PathBuf> = all.into_iter().filter(|path| names.is_empty() || names.contains(&name(path))).collect();
+    if files.is_empty() {
+        bail!("no scenario under {}", scenarios.display());
     }
     let count = suite::run(&Suite { files, jobs, out })?;
     if count.skipped > 0 {

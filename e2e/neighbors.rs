@@ -20,17 +20,23 @@ type Table = BTreeMap<(String, IpAddr), (Option<String>, String)>;
 /// Looks in a thread of its own, to the end of the process.
 pub(crate) fn watch(machine: &str, namespace: Namespace, report: Reporter) {
     let machine = machine.to_owned();
+    let look = format!("the neighbor table of {machine}");
+    report.looks.opens(&look);
     std::thread::spawn(move || {
-        // Without the namespace there is nothing to see, and expectations say so.
-        if namespace.enter().is_err() {
-            return;
+        if let Err(error) = namespace.enter() {
+            return report.looks.fails(&look, error);
         }
         let mut known = Table::new();
         loop {
             let printed = run(Command::new("ip").args(["-j", "neigh", "show"]));
-            if let Some(table) = printed.ok().as_deref().and_then(parse) {
-                tell(&machine, &known, &table, &report);
-                known = table;
+            match printed.map(|text| parse(&text)) {
+                Ok(Some(table)) => {
+                    report.looks.sees(&look);
+                    tell(&machine, &known, &table, &report);
+                    known = table;
+                }
+                Ok(None) => report.looks.fails(&look, "ip printed something else than a table"),
+                Err(error) => report.looks.fails(&look, error),
             }
             std::thread::sleep(EVERY);
         }

@@ -29,10 +29,17 @@ struct Watch {
 /// Watches in a thread of its own, to the end of the process.
 pub(crate) fn watch(server: SocketAddr, api_version: &str, kind: &str, report: Reporter) {
     let mut watch = Watch { server, api_version: api_version.to_owned(), kind: kind.to_owned(), report, known: BTreeSet::new() };
+    watch.report.looks.opens(&watch.kind);
     std::thread::spawn(move || {
         loop {
-            // An end is nothing special: the next list says what was missed.
-            let _ = watch.once();
+            // The end of a watch is nothing special: the next list says what was missed. A list that fails is.
+            match watch.list() {
+                Ok(version) => {
+                    watch.report.looks.sees(&watch.kind);
+                    let _ = watch.follow(&version);
+                }
+                Err(error) => watch.report.looks.fails(&watch.kind, error),
+            }
             std::thread::sleep(PAUSE);
         }
     });
@@ -56,10 +63,9 @@ pub(crate) fn path(api_version: &str, kind: &str) -> String {
 }
 
 impl Watch {
-    /// A list and the watch that follows.
-    fn once(&mut self) -> io::Result<()> {
-        let path = path(&self.api_version, &self.kind);
-        let list = read(self.server, &path)?;
+    /// Everything that is there, and the version to go on from.
+    fn list(&mut self) -> io::Result<String> {
+        let list = read(self.server, &path(&self.api_version, &self.kind))?;
         let before = std::mem::take(&mut self.known);
         for object in list["items"].as_array().into_iter().flatten() {
             self.seen(object, true);
@@ -67,7 +73,12 @@ impl Watch {
         for gone in before.difference(&self.known.clone()) {
             self.report.now(self.level(gone.clone(), None));
         }
-        let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
+        Ok(list["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned())
+    }
+
+    /// What changes from there on, until the watch ends.
+    fn follow(&mut self, version: &str) -> io::Result<()> {
+        let path = path(&self.api_version, &self.kind);
         let (_, body) = http::get(self.server, &format!("{path}?watch=1&resourceVersion={version}"), None)?;
         for line in body.lines() {
             let event: Value = serde_json::from_str(&line?)?;

@@ -81,8 +81,8 @@ impl Curl {
     pub(crate) fn start(self, namespace: Namespace, report: Reporter) -> Result<()> {
         let (server, path) = split(&self.url)?;
         std::thread::spawn(move || {
-            if namespace.enter().is_err() {
-                return;
+            if let Err(error) = namespace.enter() {
+                return report.looks.fails("a curl", error);
             }
             let mut next = report.clock.now();
             while self.until.is_none_or(|until| next <= until) {

@@ -40,8 +40,8 @@ impl Terminal {
     pub(crate) fn open(seat: Seat, report: Reporter) -> Self {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            if seat.namespace.enter().is_err() {
-                return;
+            if let Err(error) = seat.namespace.enter() {
+                return report.looks.fails("a terminal", error);
             }
             for line in lines {
                 match line {

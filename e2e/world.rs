@@ -3,17 +3,19 @@
 //! It joins machines ([`crate::lan`]), processes, looks and terminals; it judges nothing. Captures, logs and the API server's address are
 //! left in a folder of the run.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bellhop_scenario::{Action, Look, Observation, Scenario, Seen, Unplayable, World, WorldError};
+use bellhop_scenario::{Action, Fault, Look, Observation, Scenario, Seen, Unplayable, World, WorldError};
 
 use crate::capture;
 use crate::clock::{Clock, Reporter};
 use crate::cluster::Cluster;
 pub use crate::cluster::Programs;
+use crate::due::{Agenda, Due, Flap};
 use crate::lan::Lan;
 use crate::namespace::Namespace;
 use crate::neighbors;
@@ -42,6 +44,8 @@ pub struct NetnsWorld {
 struct Run {
     report: Reporter,
     probes: Vec<(Option<Duration>, Process)>,
+    /// What is still to come of what was done.
+    agenda: Agenda,
     /// The operator's (on no machine) and those on machines.
     terminals: Vec<(Option<String>, Terminal)>,
     captures: Vec<Process>,
@@ -64,6 +68,10 @@ impl World for NetnsWorld {
     }
 
     fn supports(&self, scenario: &Scenario) -> Result<(), Unplayable> {
+        let beyond = scenario.topology.beyond_plain().into_iter().map(|(_, what)| what);
+        let actions = scenario.timeline.iter().flat_map(|step| &step.actions);
+        let faults = actions.filter(|action| !can_do(action)).map(|action| format!("the fault {}", action.key()));
+        let faults: BTreeSet<String> = faults.collect();
         let slow = scenario.topology.segments.iter().filter(|(_, segment)| segment.latency.max > LONGEST_DELAY);
         let slow = slow.map(|(name, _)| format!("segment {name}: cables that delay by more than 10 ms"));
         let two = scenario
@@ -72,7 +80,7 @@ impl World for NetnsWorld {
             .keys()
             .filter(|name| scenario.topology.switches.values().filter(|switch| switch.segment == **name).count() > 1);
         let two = two.map(|name| format!("segment {name}: more than one switch"));
-        let missing: Vec<String> = slow.chain(two).collect();
+        let missing: Vec<String> = slow.chain(two).chain(beyond).chain(faults).collect();
         if missing.is_empty() { Ok(()) } else { Err(Unplayable { missing }) }
     }
 
@@ -89,7 +97,11 @@ impl World for NetnsWorld {
         loop {
             let now = run.report.clock.now();
             run.probes.retain(|(until, _)| until.is_none_or(|until| until > now));
-            let next = run.probes.iter().filter_map(|(until, _)| *until).chain([at]).min().unwrap_or(at);
+            while let Some(due) = run.agenda.take(now) {
+                run.due(due).map_err(|error| WorldError(format!("{error:#}")))?;
+            }
+            let ends = run.probes.iter().filter_map(|(until, _)| *until);
+            let next = ends.chain(run.agenda.next()).chain([at]).min().unwrap_or(at);
             if now >= at {
                 return Ok(());
             }
@@ -126,6 +138,12 @@ impl World for NetnsWorld {
             }
             // The readers of pings hand in their last words.
             std::thread::sleep(Duration::from_millis(200));
+            if run.captures.iter_mut().any(|capture| capture.ended().is_some()) {
+                run.report.looks.fails("the wire", "tcpdump ended: see tcpdump.log");
+            }
+            if let Some(blind) = run.report.looks.blind() {
+                return Err(WorldError(blind));
+            }
         }
         Ok(())
     }
@@ -152,10 +170,22 @@ impl NetnsWorld {
         let (sender, seen) = channel();
         let report = Reporter::new(Clock::start(), sender);
         self.seen = Some(seen);
-        let run = Run { report, probes: Vec::new(), terminals: Vec::new(), captures, cluster, lan, scenario, out };
+        let run =
+            Run { report, probes: Vec::new(), agenda: Agenda::default(), terminals: Vec::new(), captures, cluster, lan, scenario, out };
         run.look(looks)?;
         self.run = Some(run);
         Ok(())
+    }
+}
+
+/// Whether this world can do such a thing. What cables do to frames, a machine that stands still, its clock, and what an API server does to
+/// single requests are the simulator's alone.
+fn can_do<M>(action: &Action<M>) -> bool {
+    let Action::Fault { fault, .. } = action else { return true };
+    match fault {
+        Fault::SetMac { .. } | Fault::Flap { .. } | Fault::FreezeBellhop { .. } => true,
+        Fault::ClaimAddress { address, .. } => address.is_ipv4(),
+        _ => false,
     }
 }
 
@@ -246,9 +276,78 @@ impl Run {
             Action::StartBellhop(machine) => self.cluster.start_bellhop(machine, &self.lan)?,
             Action::ApiDown => self.cluster.close_relays(),
             Action::ApiUp => self.cluster.open_relays(&self.lan)?,
-            Action::Reboot { .. } | Action::RestartBellhop(_) | Action::Fault { .. } => anyhow::bail!("not playable here: {action:?}"),
+            Action::Reboot { machine, off } => {
+                let back = self.report.clock.now() + *off;
+                self.act(&Action::PowerOff(machine.clone()))?;
+                self.agenda.at(back, Due::Do(Action::PowerOn(machine.clone())));
+            }
+            Action::RestartBellhop(machine) => {
+                self.cluster.kill_bellhop(machine);
+                self.cluster.start_bellhop(machine, &self.lan)?;
+            }
+            Action::Fault { fault, lasts } => self.fault(fault, *lasts)?,
         }
         Ok(())
+    }
+
+    /// Something goes wrong.
+    fn fault(&mut self, fault: &Fault, lasts: Option<Duration>) -> Result<()> {
+        let now = self.report.clock.now();
+        let end = lasts.map(|lasts| now + lasts);
+        match fault {
+            Fault::SetMac { machine, nic, mac } => {
+                self.lan.machine(machine)?.ip(&format!("link set {nic} address {mac}"))?;
+                self.report_nics(machine)?;
+            }
+            Fault::Flap { machine, nic, every } => {
+                let (machine, nic, end) = (machine.clone(), nic.clone(), end.unwrap_or(self.scenario.stop));
+                self.agenda.at(now, Due::Flap(Flap { machine, nic, every: *every, end, is_up: true }));
+            }
+            Fault::FreezeBellhop { machine } => {
+                if !self.cluster.freeze_bellhop(machine, true) {
+                    self.report.now(Seen::Note { text: format!("no Bellhop runs on {machine}") });
+                }
+                end.into_iter().for_each(|end| self.agenda.at(end, Due::Thaw(machine.clone())));
+            }
+            Fault::ClaimAddress { machine, address } => {
+                let nic = self.lan.macs(machine)?.into_keys().next().context("a machine without a NIC")?;
+                self.lan.machine(machine)?.ip(&format!("address add {address}/32 dev {nic}"))?;
+                end.into_iter().for_each(|end| self.agenda.at(end, Due::Release(machine.clone(), *address)));
+            }
+            other => anyhow::bail!("not playable here: {other}"),
+        }
+        end.into_iter().for_each(|end| self.agenda.at(end, Due::Over(fault.clone())));
+        Ok(())
+    }
+
+    /// What is to come has come. A machine that has lost its power meanwhile has lost the fault with it.
+    fn due(&mut self, due: Due) -> Result<()> {
+        match due {
+            Due::Flap(flap) => {
+                if self.lan.machine(&flap.machine).is_err() {
+                    return Ok(());
+                }
+                let (change, next) = flap.step(self.report.clock.now());
+                next.into_iter().for_each(|(at, flap)| self.agenda.at(at, Due::Flap(flap)));
+                self.act(&change)
+            }
+            Due::Do(action) => self.act(&action),
+            Due::Thaw(machine) => {
+                self.cluster.freeze_bellhop(&machine, false);
+                Ok(())
+            }
+            Due::Release(machine, address) => {
+                let Ok(namespace) = self.lan.machine(&machine) else { return Ok(()) };
+                let nic = self.lan.macs(&machine)?.into_keys().next().context("a machine without a NIC")?;
+                // After a power cycle it is not there any more.
+                let _ = namespace.ip(&format!("address del {address}/32 dev {nic}"));
+                Ok(())
+            }
+            Due::Over(fault) => {
+                self.report.now(Seen::Note { text: fault.over() });
+                Ok(())
+            }
+        }
     }
 
     /// The operator's terminal, where one command follows the other.

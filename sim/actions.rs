@@ -200,6 +200,7 @@ impl Stage {
         let curl = self.lan.fabric.borrow_mut().curl(machine, options);
         let purpose = Purpose::Probe { probe: curling.probe, from: curling.from.clone(), target: curling.url.clone() };
         self.eye.curls.insert(curl, purpose);
+        self.eye.asking.borrow_mut().insert(curl, now);
         self.set_alarm(now + curling.every.max(Duration::from_millis(1)), Alarm::Curl(curling));
     }
 

@@ -6,10 +6,12 @@
 mod apiserver;
 mod embedded;
 mod list;
+mod new;
 mod node;
 mod run;
+mod schema;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +28,7 @@ const NO_END: u8 = 4;
 #[command(
     name = "bellhop-sim",
     version,
-    after_help = "Examples:\n  bellhop-sim run scenarios/leader-dies.yaml --seed 7\n  bellhop-sim list"
+    after_help = "Examples:\n  bellhop-sim run scenarios/leadership/leader-dies.yaml --seed 7\n  bellhop-sim list"
 )]
 struct Cli {
     /// Whether to color the output; NO_COLOR is honored.
@@ -54,11 +56,27 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// List the scenarios of a folder, a line about each.
+    /// List the scenarios of a folder by theme, a line about each.
     List {
         /// The folder; `scenarios` here, or in Bellhop's source.
         folder: Option<PathBuf>,
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t = list::Output::Table)]
+        output: list::Output,
     },
+    /// Write a scenario to begin with, commented, that plays as it stands.
+    New {
+        /// Its name, which no other has.
+        name: String,
+        /// The folder of its theme.
+        #[arg(long, default_value = "failover")]
+        theme: String,
+        /// Where the themes are; `scenarios` here, or in Bellhop's source.
+        #[arg(long)]
+        folder: Option<PathBuf>,
+    },
+    /// Print the grammar of scenario files as a JSON Schema.
+    Schema,
     /// Serve the in-memory Kubernetes API over HTTP; prints a kubeconfig.
     Apiserver {
         /// Where to listen; port 0 takes a free one.
@@ -111,7 +129,9 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None => run::tutorial(color),
         Some(Command::Run { files, seed }) => run::files(&files, seed, color),
-        Some(Command::List { folder }) => list::list(folder),
+        Some(Command::List { folder, output }) => list::list(folder, output),
+        Some(Command::New { name, theme, folder }) => new::new(&name, &theme, folder),
+        Some(Command::Schema) => schema::schema(),
         Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {
             apiserver::Server { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }.run()
         }
@@ -124,6 +144,20 @@ pub fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::from(BAD_INPUT)
         }
+    }
+}
+
+/// Where scenarios are unless somebody says: here, or in Bellhop's source.
+fn scenarios() -> PathBuf {
+    let here = PathBuf::from("scenarios");
+    if here.is_dir() { here } else { PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios")) }
+}
+
+/// To standard output; a reader that has gone is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bellhop_apiserver::{ApiServer, WriteRecord};
 use bellhop_core::time::Instant;
 use bellhop_fabric::{CurlError, CurlId, CurlReport, EchoOutcome, Event, Fabric, NicId, PingId};
-use bellhop_scenario::observation::{ArpFrame, ArpOperation, CurlFailure, HttpAnswer};
+use bellhop_scenario::observation::{ArpFrame, ArpOperation, CurlFailure, DECIDED, HttpAnswer};
 use bellhop_scenario::{Look, Observation, ProbeId, RunId, Seen};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -48,6 +48,8 @@ pub(crate) struct Eye {
     nics: BTreeMap<NicId, NicPlace>,
     pub(crate) pings: BTreeMap<PingId, Purpose>,
     pub(crate) curls: BTreeMap<CurlId, Purpose>,
+    /// Requests of continuous curls that have not ended, and when each began.
+    pub(crate) asking: RefCell<BTreeMap<CurlId, Instant>>,
 }
 
 /// Where programs say what they have to say.
@@ -93,7 +95,15 @@ impl Eye {
         });
         let events = Rc::default();
         fabric.set_sink(sink(looks, machines, Rc::clone(&events)));
-        Self { events, writes, said: Rc::default(), nics: machines.nics.clone(), pings: BTreeMap::new(), curls: BTreeMap::new() }
+        Self {
+            events,
+            writes,
+            said: Rc::default(),
+            nics: machines.nics.clone(),
+            pings: BTreeMap::new(),
+            curls: BTreeMap::new(),
+            asking: RefCell::default(),
+        }
     }
 
     /// Where to say something.
@@ -113,6 +123,30 @@ impl Eye {
         }
         let Evidence { objects, writes, spoken, .. } = &writes.evidence;
         Judged { frames: spoken.len(), objects: objects.len(), writes: writes.values().map(Vec::len).sum() }
+    }
+
+    /// Says of the requests that have no end yet and began long enough ago that they have none. At the end.
+    pub(crate) fn give_up(&self, zero: Instant, fabric: &mut Fabric) {
+        let now = fabric.now();
+        let probes = self.pings.iter().filter(|(_, purpose)| matches!(purpose, Purpose::Probe { .. }));
+        probes.for_each(|(ping, _)| fabric.stop_ping(*ping));
+        // What has ended by now is still among the events.
+        let ended: BTreeSet<CurlId> = self
+            .events
+            .borrow()
+            .iter()
+            .filter_map(|(_, event)| if let Event::Curl { curl, .. } = event { Some(*curl) } else { None })
+            .collect();
+        for (curl, began) in self.asking.take() {
+            if let Some(Purpose::Probe { probe, from, target }) = self.curls.get(&curl)
+                && !ended.contains(&curl)
+                && now.saturating_since(began) > DECIDED
+            {
+                let result = Err(CurlFailure::Other("no answer when the scenario ended".to_owned()));
+                let started = began.saturating_since(zero);
+                self.log().say(now, Seen::Curl { probe: *probe, from: from.clone(), url: target.clone(), started, result });
+            }
+        }
     }
 
     /// The hash of all writes so far.
@@ -167,6 +201,10 @@ impl Eye {
             }
             Event::Echo { ping, to, echo, .. } => {
                 let Purpose::Probe { probe, from, .. } = self.pings.get(&ping)? else { return None };
+                // A ping that is stopped gives up what it sent just now; an answer may have been on its way.
+                if echo.outcome == EchoOutcome::Lost && at.saturating_since(echo.sent) <= DECIDED {
+                    return None;
+                }
                 let sent = echo.sent.saturating_since(zero);
                 let answer = match echo.outcome {
                     EchoOutcome::Answered { round_trip, .. } => Some(sent + round_trip),
@@ -176,6 +214,7 @@ impl Eye {
             }
             Event::Curl { curl, report, .. } => {
                 let started = report.started.saturating_since(zero);
+                self.asking.borrow_mut().remove(&curl);
                 match self.curls.get(&curl)? {
                     Purpose::Probe { probe, from, target } => {
                         let result = answer(&report);

@@ -3,6 +3,7 @@
 //! The words are kubectl's own. Which lines exist is `bellhop-scenario`'s business, what the API refuses the API server's.
 
 mod apply;
+mod drain;
 mod resources;
 mod table;
 
@@ -65,6 +66,9 @@ impl Operator {
             Kubectl::Annotate { object, set, overwrite } => self.mark(object, "annotations", set, *overwrite).await,
             Kubectl::Label { object, set, overwrite } => self.mark(object, "labels", set, *overwrite).await,
             Kubectl::Delete { object } => self.delete(object).await,
+            Kubectl::DeleteSelected { resource, selector, namespace } => {
+                self.delete_selected(resource, selector, namespace.as_deref()).await
+            }
             Kubectl::DeleteFile { file } => self.delete_file(file).await,
             Kubectl::Scale { object, replicas } => self.patched(object, MERGE, json!({"spec": {"replicas": replicas}}), "scaled").await,
             Kubectl::RolloutRestart { object } => {
@@ -80,6 +84,10 @@ impl Operator {
                 };
                 self.patched(object, content_type, patch.clone(), "patched").await
             }
+            Kubectl::SetImage { object, images } => self.set_image(object, images).await,
+            Kubectl::Drain { node, ignore_daemonsets, force, .. } => {
+                self.drain(drain::Drain { node, ignore_daemonsets: *ignore_daemonsets, force: *force }).await
+            }
             Kubectl::Cordon { node } => self.cordon(node, json!(true), "cordoned").await,
             Kubectl::Uncordon { node } => self.cordon(node, Value::Null, "uncordoned").await,
         }
@@ -88,6 +96,36 @@ impl Operator {
     async fn cordon(&self, node: &str, unschedulable: Value, done: &str) -> Said {
         let object = ObjectRef { resource: "node".to_owned(), name: node.to_owned(), namespace: None };
         self.patched(&object, STRATEGIC, json!({"spec": {"unschedulable": unschedulable}}), done).await
+    }
+
+    /// `kubectl set image`: containers that are there get other images.
+    async fn set_image(&self, object: &ObjectRef, images: &[(String, String)]) -> Said {
+        let (_, path) = place(object)?;
+        let before = self.ask("GET", &path, "", Value::Null).await?;
+        let there = before["spec"]["template"]["spec"]["containers"].as_array();
+        let is_there = |name: &String| there.into_iter().flatten().any(|container| container["name"] == json!(name));
+        if let Some((name, _)) = images.iter().find(|(name, _)| !is_there(name)) {
+            return Err(Failure(format!("error: unable to find container named \"{name}\"")));
+        }
+        let containers: Vec<Value> = images.iter().map(|(name, image)| json!({"name": name, "image": image})).collect();
+        self.patched(object, STRATEGIC, json!({"spec": {"template": {"spec": {"containers": containers}}}}), "image updated").await
+    }
+
+    /// `kubectl delete RESOURCE -l SELECTOR`.
+    async fn delete_selected(&self, resource: &str, selector: &str, namespace: Option<&str>) -> Said {
+        let found = Resource::called(resource)?;
+        let path = format!(
+            "{}?labelSelector={}",
+            found.path(namespace.unwrap_or("default"), None),
+            selector.replace('=', "%3D").replace(',', "%2C")
+        );
+        let list = self.ask("GET", &path, "", Value::Null).await?;
+        let mut said = Vec::new();
+        for object in list["items"].as_array().into_iter().flatten() {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            said.push(self.delete(&ObjectRef { resource: resource.to_owned(), name, namespace: namespace.map(str::to_owned) }).await?);
+        }
+        if said.is_empty() { Ok("No resources found".to_owned()) } else { Ok(said.join("\n")) }
     }
 
     /// Sends one patch.

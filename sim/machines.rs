@@ -42,13 +42,7 @@ pub(crate) fn supports(scenario: &Scenario) -> Result<(), Unplayable> {
             missing.push(format!("switch {name}: a mac-ageing other than {} s", AGEING.as_secs()));
         }
     }
-    let nics = topology.nodes.iter().flat_map(|(name, node)| node.nics.values().map(move |nic| (name, nic.ip)));
-    let clients = topology.clients.iter().map(|(name, client)| (name, client.ip));
-    for (name, ip) in nics.chain(clients) {
-        if matches!(ip, IpNet::V6(_)) {
-            missing.push(format!("{name}: the IPv6 address {ip}"));
-        }
-    }
+    missing.extend(topology.beyond_plain().into_iter().map(|(_, what)| what));
     if topology.nodes.len() > 200 {
         missing.push("more than 200 nodes".to_owned());
     }

@@ -133,6 +133,8 @@ impl World for SimWorld {
             self.hash = xxh3_64(&parts.concat());
             self.counts = (fabric.event_count(), stage.api.writes());
             drop(fabric);
+            // After the hash is taken: what is still waited for is not what happened.
+            stage.eye.give_up(stage.zero, &mut stage.lan.fabric.borrow_mut());
             self.judged = stage.eye.judge(stage.lan.take_spoken());
             self.left.extend(stage.eye.take(stage.zero));
         }

@@ -22,7 +22,7 @@ fn root() -> bool {
 }
 
 fn tutorial() -> Lan {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/tutorial-cluster.yaml");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/tutorial/tutorial-cluster.yaml");
     Lan::new(&bellhop_scenario::load(&file).expect("a good scenario").topology).expect("a LAN")
 }
 

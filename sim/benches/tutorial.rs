@@ -7,7 +7,7 @@ use bellhop_sim::SimWorld;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn tutorial(criterion: &mut Criterion) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/tutorial-cluster.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/tutorial/tutorial-cluster.yaml");
     let scenario = load(&path).expect("the tutorial is valid");
     let mut group = criterion.benchmark_group("simulator");
     group.sample_size(10);

@@ -6,15 +6,15 @@ use anyhow::Context;
 use tempfile::TempDir;
 
 /// What is played without arguments.
-pub(super) const TUTORIAL: &str = "tutorial-and-power-failure.yaml";
+pub(super) const TUTORIAL: &str = "scenarios/tutorial/tutorial-and-power-failure.yaml";
 
-/// The files that it needs, by their place under `scenarios/`.
+/// The files that it needs, by their place in the source.
 const FILES: [(&str, &str); 5] = [
-    (TUTORIAL, include_str!("../../scenarios/tutorial-and-power-failure.yaml")),
-    ("base/tutorial.yaml", include_str!("../../scenarios/base/tutorial.yaml")),
-    ("seed/porter-layer2-eip.yaml", include_str!("../../scenarios/seed/porter-layer2-eip.yaml")),
-    ("seed/porter-layer2.yaml", include_str!("../../scenarios/seed/porter-layer2.yaml")),
-    ("seed/porter-layer2-svc.yaml", include_str!("../../scenarios/seed/porter-layer2-svc.yaml")),
+    (TUTORIAL, include_str!("../../scenarios/tutorial/tutorial-and-power-failure.yaml")),
+    ("scenarios/base/tutorial.yaml", include_str!("../../scenarios/base/tutorial.yaml")),
+    ("scenarios/seed/porter-layer2-eip.yaml", include_str!("../../scenarios/seed/porter-layer2-eip.yaml")),
+    ("scenarios/seed/porter-layer2.yaml", include_str!("../../scenarios/seed/porter-layer2.yaml")),
+    ("scenarios/seed/porter-layer2-svc.yaml", include_str!("../../scenarios/seed/porter-layer2-svc.yaml")),
 ];
 
 /// Lays the files down. They go with the folder.

@@ -1,13 +1,12 @@
 //! `bellhop-sim run`: the transcript, what was checked, the trace's hash; and on the last line how many passed.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bellhop_scenario::outcome::{CheckKind, Outcome};
 use bellhop_scenario::{PlayError, Scenario, load, play};
 
-use super::{BAD_INPUT, NO_END, embedded};
+use super::{BAD_INPUT, NO_END, embedded, print};
 use crate::{Judged, SimWorld};
 
 /// Plays files, one after the other. The exit code is the worst of theirs.
@@ -26,10 +25,10 @@ pub(super) fn files(files: &[PathBuf], seed: Option<u64>, color: bool) -> anyhow
 pub(super) fn tutorial(color: bool) -> anyhow::Result<u8> {
     let folder = embedded::unpack()?;
     let more = "\
-see more:  cargo run -p bellhop-sim -- list                                     every scenario, a line about each
-           cargo run -p bellhop-sim -- run scenarios/leader-dies.yaml           play one
-           cargo run -p bellhop-sim -- run scenarios/leader-dies.yaml --seed 7  the same with other chance
-           RUST_LOG=info cargo run                                              with Bellhop's own log
+see more:  cargo run -p bellhop-sim -- list                                                every scenario, a line about each
+           cargo run -p bellhop-sim -- run scenarios/leadership/leader-dies.yaml           play one
+           cargo run -p bellhop-sim -- run scenarios/leadership/leader-dies.yaml --seed 7  the same with other chance
+           RUST_LOG=info cargo run                                                         with Bellhop's own log
 ";
     one(&folder.path().join(embedded::TUTORIAL), None, color, more)
 }
@@ -100,12 +99,4 @@ fn report(scenario: &Scenario, seed: Option<u64>, outcome: &Outcome, world: &Sim
     let last = format!("{} passed, {} failed", outcome.passed(), outcome.failed());
     let _ = writeln!(text, "{}", paint(if outcome.failed() == 0 { "32" } else { "31" }, &last));
     text
-}
-
-/// To standard output; a reader that has gone is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

@@ -181,3 +181,27 @@ impl<M> Action<M> {
         })
     }
 }
+
+impl<M> Action<M> {
+    /// The key under which a file has it: worlds name by it what they cannot do.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Run { .. } => "run",
+            Self::Edit(_) => "edit",
+            Self::Ping { .. } => "ping",
+            Self::Curl { .. } => "curl",
+            Self::PowerOff(_) => "power-off",
+            Self::PowerOn(_) => "power-on",
+            Self::NicDown { .. } => "nic-down",
+            Self::NicUp { .. } => "nic-up",
+            Self::KillBellhop(_) => "kill-bellhop",
+            Self::StopBellhop(_) => "stop-bellhop",
+            Self::StartBellhop(_) => "start-bellhop",
+            Self::ApiDown => "api-down",
+            Self::ApiUp => "api-up",
+            Self::Reboot { .. } => "reboot",
+            Self::RestartBellhop(_) => "restart-bellhop",
+            Self::Fault { fault, .. } => fault.key(),
+        }
+    }
+}

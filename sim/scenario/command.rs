@@ -97,6 +97,15 @@ pub enum Kubectl {
         /// What to delete.
         object: ObjectRef,
     },
+    /// `kubectl delete RESOURCE -l KEY=VALUE,…`
+    DeleteSelected {
+        /// As typed.
+        resource: String,
+        /// `-l`
+        selector: String,
+        /// `-n`; `None`: `default`, or not namespaced.
+        namespace: Option<String>,
+    },
     /// `kubectl delete -f FILE`
     DeleteFile {
         /// Relative to the scenario's folder.
@@ -122,6 +131,24 @@ pub enum Kubectl {
         patch_type: PatchType,
         /// The patch.
         patch: Value,
+    },
+    /// `kubectl set image RESOURCE/NAME CONTAINER=IMAGE…`
+    SetImage {
+        /// A Deployment or DaemonSet.
+        object: ObjectRef,
+        /// Containers and their new images.
+        images: Vec<(String, String)>,
+    },
+    /// `kubectl drain NODE [--ignore-daemonsets] [--delete-emptydir-data] [--force]`
+    Drain {
+        /// The node.
+        node: String,
+        /// Without it a node with pods of a DaemonSet is not drained.
+        ignore_daemonsets: bool,
+        /// Without it a pod with an emptyDir volume is not evicted.
+        delete_emptydir_data: bool,
+        /// Without it a pod that no controller manages is not evicted.
+        force: bool,
     },
     /// `kubectl cordon NODE`
     Cordon {

@@ -11,6 +11,8 @@ use bellhop_core::mac::MacAddr;
 
 use crate::scenario::Latency;
 
+mod words;
+
 /// One fault. `M` is how a machine is named, as in [`crate::Action`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault<M = String> {
@@ -134,6 +136,15 @@ pub struct Wire {
     pub delay: Option<Latency>,
     /// Bits a second, with a queue of 100 frames before it.
     pub rate: Option<u64>,
+}
+
+impl Wire {
+    /// Whether it does anything to any frame.
+    pub fn has_effect(&self) -> bool {
+        let none = Chance::default();
+        let chances = [self.loss, self.duplicate, self.reorder, self.corrupt];
+        self.cut || self.delay.is_some() || self.rate.is_some() || chances.iter().any(|chance| *chance != none)
+    }
 }
 
 /// Seen from the NIC.

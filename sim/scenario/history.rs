@@ -219,7 +219,7 @@ fn nic_on(scenario: &Scenario, machine: &str, segment: Option<&str>) -> Option<(
         (Some(segment), Some(switch)) => topology.switches.get(switch).is_some_and(|switch| switch.segment == segment),
         (Some(_), None) => false,
     };
-    let (name, nic) = topology.nodes.get(machine)?.nics.iter().find(|(_, nic)| on_segment(&nic.switch))?;
+    let (name, nic) = topology.nics(machine)?.iter().find(|(_, nic)| on_segment(&nic.switch))?;
     Some((name.clone(), nic.mac))
 }
 
@@ -227,6 +227,6 @@ fn nic_on(scenario: &Scenario, machine: &str, segment: Option<&str>) -> Option<(
 pub(crate) fn segment_of<'a>(scenario: &'a Scenario, machine: &str) -> Option<&'a str> {
     let topology = &scenario.topology;
     let client = topology.clients.get(machine).map(|client| &client.switch);
-    let switch = client.or_else(|| topology.nodes.get(machine)?.nics.values().find_map(|nic| nic.switch.as_ref()))?;
+    let switch = client.or_else(|| topology.nics(machine)?.values().find_map(|nic| nic.switch.as_ref()))?;
     Some(&topology.switches.get(switch)?.segment)
 }

@@ -2,7 +2,8 @@
 //!
 //! There is one judge for all worlds, so that "always", "within" and "longest gap" mean the same everywhere. A level (an object, a neighbor
 //! entry) is judged at every moment at which anything changed; a probe by its requests; frames by count. The world's slack is added to
-//! every bound: windows of `eventually` end later by it, windows of `always` and `never` begin later by it.
+//! every bound: windows of `eventually` end later by it, windows of `always` and `never` begin later by it, but never by more than half of
+//! their length: a short window is judged in its second half, not in a point.
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::outcome::{Check, CheckKind};
 use crate::scenario::Scenario;
 
 mod count;
+mod names;
 mod probe;
 
 pub(crate) use count::{message, text};
@@ -32,6 +34,8 @@ pub(crate) fn judge(scenario: &Scenario, history: &History, expectation: &Expect
         Subject::Output { step, contains, exit } => count::output(&case, step, contains, *exit),
         level => case.level(|at| holds(&case, level, at)),
     };
+    let nothing = if verdict.passed { names::nothing(&case, &expectation.subject) } else { None };
+    let verdict = nothing.map_or(verdict, |why| Verdict::failed(format!("it says nothing: {why}")));
     let detail = match (&verdict.at, &expectation.after, expectation.when) {
         (Some(at), Some(step), When::Eventually(window)) => {
             format!("{}, {} after {step}", moment(*at), words(at.saturating_sub(window.from)))
@@ -106,7 +110,8 @@ fn between(window: Window) -> String {
 
 /// The window with the world's slack.
 fn slackened(when: When, slack: Duration) -> When {
-    let later = |window: Window| Window { from: (window.from + slack).min(window.until), until: window.until };
+    let later =
+        |window: Window| Window { from: window.from + slack.min(window.until.saturating_sub(window.from) / 2), until: window.until };
     match when {
         When::Eventually(window) => When::Eventually(Window { from: window.from, until: window.until + slack }),
         When::Always(window) => When::Always(later(window)),
@@ -147,7 +152,12 @@ fn holds(case: &Case<'_>, subject: &Subject, at: Duration) -> Result<(), String>
         Subject::NodeOf { service, is, is_not } => {
             let node = case.history.machine(&Target::NodeOf(service.clone()), at)?;
             let named = |target: &Target| case.history.machine(target, at).is_ok_and(|machine| machine == node);
-            equal((is.is_empty() || is.iter().any(named)) && !is_not.iter().any(named), || format!("the node is {node}"))
+            for target in is_not {
+                // Nobody is not somebody else: that must be known before it can be told apart.
+                let other = case.history.machine(target, at)?;
+                equal(other != node, || format!("the node is {node}"))?;
+            }
+            equal(is.is_empty() || is.iter().any(named), || format!("the node is {node}"))
         }
         // Judged elsewhere: they are no levels.
         Subject::Ping { .. } | Subject::Curl { .. } | Subject::Event { .. } | Subject::Wire { .. } | Subject::Output { .. } => {

@@ -11,6 +11,10 @@ use serde_json::Value;
 
 use crate::action::{ProbeId, RunId};
 
+/// How long a request may be without an answer at the end of a scenario and say nothing: longer than any answer takes on a LAN whose
+/// neighbors are known, shorter than anything that a scenario asks for.
+pub const DECIDED: Duration = Duration::from_secs(1);
+
 /// One thing seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
@@ -23,7 +27,8 @@ pub struct Observation {
 /// What can be seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    /// One echo request of a continuous ping, when it is answered or given up. What is neither when the scenario ends is not reported.
+    /// One echo request of a continuous ping, when it is answered or given up. What is neither when the scenario ends and was sent more than
+    /// [`DECIDED`] before is reported then, as unanswered.
     Ping {
         /// Which probe sent it.
         probe: ProbeId,
@@ -38,7 +43,8 @@ pub enum Seen {
         /// When the answer came; `None`: never.
         answer: Option<Duration>,
     },
-    /// One request of a continuous curl, when it has ended. What has not when the scenario ends is not reported.
+    /// One request of a continuous curl, when it has ended. What has not when the scenario ends and began more than [`DECIDED`] before is
+    /// reported then, as a failure.
     Curl {
         /// Which probe made it.
         probe: ProbeId,
@@ -164,7 +170,7 @@ pub struct ArpFrame {
 }
 
 /// ARP's two operations (RFC 826, `ar$op`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ArpOperation {
     /// 1: who has?

@@ -133,9 +133,9 @@ const P2: &str = "52:54:22:37:6c:7b";
 
 /// A scenario on the tutorial's machines, ten seconds long, that moves nothing by itself.
 fn scenario(timeline: &str, expect: &str) -> Scenario {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/probe.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/tutorial/probe.yaml");
     let text = format!(
-        "version: 1\nname: probe\nabout: A test.\nextends: base/tutorial.yaml\nstop: 10s\ntimeline:\n  - {{ at: 0s, id: start, api-up: {{}} }}\n{timeline}\nexpect:\n{expect}\n"
+        "version: 1\nname: probe\nabout: A test.\nextends: ../base/tutorial.yaml\nstop: 10s\ntimeline:\n  - {{ at: 0s, id: start, api-up: {{}} }}\n{timeline}\nexpect:\n{expect}\n"
     );
     crate::parse(&path, &text).unwrap_or_else(|refusal| panic!("{refusal}"))
 }
@@ -186,6 +186,50 @@ fn slack_is_added_to_a_bound() {
     let expect = "eventually: { within: 2s }, node-of: { service: web, is: worker-p001 }";
     assert_eq!(judged(expect, vec![service(2300, "worker-p001")], 500).failed(), 0);
     assert_eq!(judged(expect, vec![service(2300, "worker-p001")], 200).failed(), 1);
+}
+
+#[test]
+fn slack_takes_no_more_than_half_of_a_short_window() {
+    let expect = "always: { from: 2s, until: 5s }, node-of: { service: web, is: worker-p001 }";
+    let flap = |from, until| vec![service(1000, "worker-p001"), service(from, "worker-p002"), service(until, "worker-p001")];
+    for (from, until, failed) in [(2100, 3400, 0), (3600, 3700, 1), (4500, 4600, 1)] {
+        assert_eq!(judged(expect, flap(from, until), 2000).failed(), failed, "{from} {until}");
+    }
+}
+
+#[test]
+fn what_must_not_be_so_is_not_so_of_something_that_exists() {
+    let there = || vec![service(1000, "worker-p001"), neighbor(1500, P1), frame(1500, P1)];
+    for (expect, of_something, of_nothing) in [
+        ("never: {}, node-of: { service: NAME, is: worker-p002 }", "web", "wbe"),
+        ("always: { from: 2s }, node-of: { service: web, is-not: { node-of: NAME } }", "", "wbe"),
+        ("never: {}, resource: { kind: Service, metadata: { name: NAME }, spec: { x: 1 } }", "web", "wbe"),
+        ("always: {}, absent: { kind: Service, metadata: { name: NAME }, spec: { x: 1 } }", "web", "wbe"),
+        ("eventually: { within: 1s }, absent: { kind: Service, metadata: { name: NAME } }", "", "wbe"),
+        ("never: {}, condition: { kind: Service, name: NAME, type: bellhop.dev/Announced, status: \"False\" }", "web", "wbe"),
+        ("never: {}, event: { reason: NodeChanged, about: { kind: Service, name: NAME } }", "web", "wbe"),
+        ("never: { from: 2s }, neigh: { client: i-f3fozos0, dst: NAME, lladdr: { mac-of: worker-p002 } }", "192.168.0.91", "192.168.0.99"),
+        ("never: { from: 2s }, neigh: { client: i-f3fozos0, dst: 192.168.0.91, lladdr: { node-of: NAME } }", "", "wbe"),
+        ("never: {}, wire: { sender-ip: 192.168.0.92, sender-mac: { node-of: NAME } }", "web", "wbe"),
+        ("always: {}, wire: { sender-ip: 192.168.0.92, sender-mac: { node-of: NAME }, at-most: 0 }", "web", "wbe"),
+        ("never: {}, wire: { sender-ip: 192.168.0.92, sender-mac: { mac-of: NAME } }", "", "leader"),
+    ] {
+        if !of_something.is_empty() {
+            assert!(passes(&expect.replace("NAME", of_something), there()), "{expect}");
+        }
+        let outcome = judged(&expect.replace("NAME", of_nothing), there(), 0);
+        assert_eq!(outcome.failed(), 1, "{expect}: {outcome}");
+    }
+}
+
+#[test]
+fn a_window_until_a_step_ends_before_what_the_step_does() {
+    let never = |until: &str| {
+        let expect = format!("  - {{ what: it is so, never: {{ until: {until} }}, node-of: {{ service: web, is: worker-p002 }} }}");
+        let seen = vec![service(1000, "worker-p001"), service(4000, "worker-p002")];
+        play(&scenario("  - { at: 4s, id: moved, api-up: {} }", &expect), &mut Script { seen, ..Script::default() }).unwrap().failed()
+    };
+    assert_eq!((never("moved"), never("4s")), (0, 1));
 }
 
 #[test]
@@ -317,7 +361,7 @@ fn events_are_judged_in_either_version_of_their_kind() {
         |time: &str| format!("{time}, event: {{ reason: NodeChanged, about: {{ kind: Service, name: web }}, message-contains: p002 }}");
     let event = |about: &str, text: &str| {
         let body = json!({ "reason": "NodeChanged", about: { "kind": "Service", "name": "web" }, text: "worker-p001 -> worker-p002" });
-        vec![object(3000, "Event", "web.1", Some(body))]
+        vec![service(0, "worker-p001"), object(3000, "Event", "web.1", Some(body))]
     };
     for (about, text) in [("involvedObject", "message"), ("regarding", "note")] {
         assert!(passes(&expect("eventually: { within: 3s }"), event(about, text)));

@@ -70,9 +70,12 @@ impl Transcript {
             Action::StartBellhop(machine) => fault("start-bellhop on", machine),
             Action::ApiDown => "⚡ api-down".to_owned(),
             Action::ApiUp => "⚡ api-up".to_owned(),
-            Action::Reboot { machine, off } => fault(&format!("reboot, off for {}, of", words(*off)), machine),
+            Action::Reboot { machine, off } => format!("⚡ reboot {machine}, off for {}{why}", words(*off)),
             Action::RestartBellhop(machine) => fault("restart-bellhop on", machine),
-            Action::Fault { fault: what, .. } => format!("⚡ {what:?}{why}"),
+            Action::Fault { fault, lasts } => {
+                let lasts = lasts.map(|lasts| format!(" for {}", words(lasts))).unwrap_or_default();
+                format!("⚡ {fault}{lasts}{why}")
+            }
         };
         self.line(at, line);
     }
@@ -99,6 +102,8 @@ impl Transcript {
             Seen::Object { kind, namespace, name, object: Some(object), .. } if kind == "Event" => {
                 self.event(at, namespace.as_deref().unwrap_or_default(), name, object);
             }
+            // The end of a fault (`Fault::over`) stands beside its beginning; the rest is a remark.
+            Seen::Note { text } if text.starts_with('⚡') => self.line(at, text.clone()),
             Seen::Note { text } => self.line(at, format!("# {text}")),
             Seen::InvariantBroken { invariant, detail } => self.line(at, format!("× broken: {invariant}: {detail}")),
             Seen::Crash { machine, detail } => self.line(at, format!("× Bellhop on {machine} ended: {detail}")),

@@ -16,21 +16,21 @@ fn played(name: &str, seed: Option<u64>) -> (String, u64, bool) {
 
 #[test]
 fn two_runs_of_one_seed_are_the_same_to_the_byte() {
-    for name in ["tutorial-cluster.yaml", "leader-dies.yaml", "rolling-update-local.yaml"] {
+    for name in ["tutorial/tutorial-cluster.yaml", "leadership/leader-dies.yaml", "rollout/rolling-update-local.yaml"] {
         assert_eq!(played(name, None), played(name, None), "{name}");
     }
 }
 
 #[test]
 fn another_seed_is_another_run_that_passes_too() {
-    let (own, other) = (played("tutorial-cluster.yaml", None), played("tutorial-cluster.yaml", Some(7)));
+    let (own, other) = (played("tutorial/tutorial-cluster.yaml", None), played("tutorial/tutorial-cluster.yaml", Some(7)));
     assert_ne!(own.1, other.1);
     assert!(other.2, "{}", other.0);
 }
 
 #[test]
 fn a_run_before_it_in_the_same_process_changes_nothing() {
-    let alone = played("service-deleted.yaml", Some(3));
-    played("tutorial-local.yaml", Some(1));
-    assert_eq!(played("service-deleted.yaml", Some(3)), alone);
+    let alone = played("pools/service-deleted.yaml", Some(3));
+    played("tutorial/tutorial-local.yaml", Some(1));
+    assert_eq!(played("pools/service-deleted.yaml", Some(3)), alone);
 }

@@ -1,4 +1,4 @@
-//! One test for each file in `scenarios/`: it is played at its own seed, all its expectations hold, and its transcript is the reviewed one.
+//! One test for each file under `scenarios/`, by theme and name: it is played at its own seed, all its expectations hold, and its transcript is the reviewed one.
 
 use std::path::Path;
 
@@ -11,8 +11,9 @@ fn main() -> std::io::Result<()> {
     let files = bellhop_scenario::files(&folder)?;
     assert!(!files.is_empty(), "no scenario in {}", folder.display());
     let trials = files.into_iter().map(|file| {
-        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Trial::test(format!("scenario::{name}"), move || scenario(&name, &file))
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default();
+        let (name, theme) = (text(file.file_stem()), text(file.parent().and_then(Path::file_name)));
+        Trial::test(format!("scenario::{theme}::{name}"), move || scenario(&name, &file))
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }
@@ -23,7 +24,7 @@ fn scenario(name: &str, file: &Path) -> Result<(), Failed> {
     let mut world = SimWorld::new(None);
     let outcome = play(&scenario, &mut world)?;
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/snapshots"));
+    settings.set_snapshot_path(file.parent().unwrap_or_else(|| Path::new(".")).join("snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     // A snapshot that differs panics with its difference; the harness tells it as this test's failure.

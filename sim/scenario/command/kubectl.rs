@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use super::{Kubectl, ObjectRef, PatchType, Scope};
 
 /// The verbs, for messages.
-const VERBS: &str = "expected apply, get, annotate, label, delete, scale, rollout restart, patch, cordon or uncordon";
+const VERBS: &str = "expected apply, get, annotate, label, delete, scale, rollout restart, set image, patch, drain, cordon or uncordon";
 
 /// Options that take a value: short form, long form.
-const VALUED: [(&str, &str); 6] = [
+const VALUED: [(&str, &str); 7] = [
     ("-n", "--namespace"),
     ("-f", "--filename"),
+    ("-l", "--selector"),
     ("-o", "--output"),
     ("-p", "--patch"),
     ("--replicas", "--replicas"),
@@ -22,7 +23,13 @@ const VALUED: [(&str, &str); 6] = [
 ];
 
 /// Options without one.
-const SWITCHES: [(&str, &str); 2] = [("-A", "--all-namespaces"), ("--overwrite", "--overwrite")];
+const SWITCHES: [(&str, &str); 5] = [
+    ("-A", "--all-namespaces"),
+    ("--delete-emptydir-data", "--delete-emptydir-data"),
+    ("--force", "--force"),
+    ("--ignore-daemonsets", "--ignore-daemonsets"),
+    ("--overwrite", "--overwrite"),
+];
 
 /// Reads what stands after `kubectl`.
 pub(super) fn parse(arguments: &[&str]) -> Result<Kubectl, String> {
@@ -40,11 +47,22 @@ pub(super) fn parse(arguments: &[&str]) -> Result<Kubectl, String> {
             Kubectl::Label { object, set, overwrite }
         }
         "delete" if line.options.contains_key("--filename") => Kubectl::DeleteFile { file: line.file()? },
+        "delete" if line.options.contains_key("--selector") => delete_selected(&mut line)?,
         "delete" => Kubectl::Delete { object: line.object()? },
         "scale" => scale(&mut line)?,
         "rollout" => match line.next().as_deref() {
             Some("restart") => Kubectl::RolloutRestart { object: line.object()? },
             _ => return Err("kubectl rollout: expected restart".to_owned()),
+        },
+        "set" => match line.next().as_deref() {
+            Some("image") => set_image(&mut line)?,
+            _ => return Err("kubectl set: expected image".to_owned()),
+        },
+        "drain" => Kubectl::Drain {
+            node: line.name("a node")?,
+            ignore_daemonsets: line.take("--ignore-daemonsets").is_some(),
+            delete_emptydir_data: line.take("--delete-emptydir-data").is_some(),
+            force: line.take("--force").is_some(),
         },
         "patch" => patch(&mut line)?,
         "cordon" => Kubectl::Cordon { node: line.name("a node")? },
@@ -93,6 +111,30 @@ fn scale(line: &mut Line) -> Result<Kubectl, String> {
     let object = line.object()?;
     let replicas = line.take("--replicas").and_then(|text| text.parse().ok()).filter(|replicas| *replicas <= 1000);
     Ok(Kubectl::Scale { object, replicas: replicas.ok_or("kubectl scale: expected --replicas=N, at most 1000")? })
+}
+
+/// `delete RESOURCE -l KEY=VALUE,…`.
+fn delete_selected(line: &mut Line) -> Result<Kubectl, String> {
+    let resource = line.name("a resource, as in pods")?;
+    let selector = line.take("--selector").unwrap_or_default();
+    let is_key = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_./".contains(&c));
+    let fits = |part: &str| part.split_once('=').is_some_and(|(key, value)| is_key(key) && (value.is_empty() || is_key(value)));
+    if !selector.split(',').all(fits) {
+        return Err(format!("kubectl delete -l {selector}: expected KEY=VALUE, or several with commas between"));
+    }
+    Ok(Kubectl::DeleteSelected { resource, selector, namespace: line.take("--namespace") })
+}
+
+/// `set image RESOURCE/NAME CONTAINER=IMAGE…`.
+fn set_image(line: &mut Line) -> Result<Kubectl, String> {
+    let object = line.object()?;
+    let mut images = Vec::new();
+    while let Some(word) = line.next() {
+        let pair = word.split_once('=').filter(|(container, image)| !container.is_empty() && !image.is_empty() && *container != "*");
+        let (container, image) = pair.ok_or_else(|| format!("kubectl set image: `{word}`: expected CONTAINER=IMAGE"))?;
+        images.push((container.to_owned(), image.to_owned()));
+    }
+    if images.is_empty() { Err("kubectl set image: expected CONTAINER=IMAGE".to_owned()) } else { Ok(Kubectl::SetImage { object, images }) }
 }
 
 /// `patch RESOURCE NAME [--type=…] -p PATCH`.
@@ -223,6 +265,19 @@ mod tests {
     }
 
     #[test]
+    fn what_operators_do_to_nodes_and_pods_is_understood() {
+        let drain = Kubectl::Drain { node: "worker-p001".into(), ignore_daemonsets: true, delete_emptydir_data: true, force: false };
+        assert_eq!(kubectl("drain worker-p001 --ignore-daemonsets --delete-emptydir-data"), Ok(drain));
+        let images = vec![("kubia".to_owned(), "luksa/kubia:v2".to_owned())];
+        let expected = Kubectl::SetImage { object: object("deployment", "porter-layer2", None), images };
+        assert_eq!(kubectl("set image deployment/porter-layer2 kubia=luksa/kubia:v2"), Ok(expected));
+        let expected = Kubectl::DeleteSelected { resource: "pods".into(), selector: "app=a,b=c".into(), namespace: Some("x".into()) };
+        assert_eq!(kubectl("delete pods -l app=a,b=c -n x"), Ok(expected));
+        assert_eq!(kubectl("delete node worker-p001"), Ok(Kubectl::Delete { object: object("node", "worker-p001", None) }));
+        assert_eq!(kubectl("delete eip porter-layer2-eip"), Ok(Kubectl::Delete { object: object("eip", "porter-layer2-eip", None) }));
+    }
+
+    #[test]
     fn a_minus_at_the_end_of_a_key_removes_it() {
         let Ok(Kubectl::Label { set, overwrite, .. }) = kubectl("label node worker-p001 a- b=c --overwrite") else { panic!() };
         assert_eq!(set, [("a".to_owned(), None), ("b".to_owned(), Some("c".to_owned()))]);
@@ -233,7 +288,15 @@ mod tests {
     fn what_is_not_understood_says_what_was_expected() {
         for (line, part) in [
             ("", "no verb"),
-            ("drain worker-p001", "kubectl drain"),
+            ("top nodes", "kubectl top"),
+            ("drain", "a node"),
+            ("drain worker-p001 --grace-period=5", "`--grace-period`"),
+            ("get pods --force", "--force does not belong"),
+            ("set env deploy kubia a=b", "expected image"),
+            ("set image deploy kubia", "CONTAINER=IMAGE"),
+            ("set image deploy kubia luksa/kubia", "CONTAINER=IMAGE"),
+            ("delete pods -l app", "KEY=VALUE"),
+            ("delete pods x -l app=x", "too many"),
             ("apply", "-f FILE"),
             ("get", "a resource"),
             ("get svc -o json", "-o wide"),

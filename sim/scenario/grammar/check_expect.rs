@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use serde_saphyr::Spanned;
 
 use super::check::known;
 use super::check_timeline::{CURL_LIMIT, anchor, machine, station};
 use super::expect;
 use super::refusal::{Finding, at};
+use super::spanned::Spanned;
 use super::values::{MacText, OneOrMany, TargetText};
 use crate::action::{Action, ProbeId, Target};
 use crate::command;
@@ -111,7 +111,7 @@ fn when(
 ) -> Result<(When, Option<String>), Finding> {
     let during = |during: &Spanned<expect::During>| {
         let from = during.value.from.as_ref().map_or(Ok(Duration::ZERO), |text| anchor(anchors, text))?;
-        let until = during.value.until.as_ref().map_or(Ok(scenario.stop), |text| anchor(anchors, text))?;
+        let until = during.value.until.as_ref().map_or(Ok(scenario.stop), |text| before(anchors, text))?;
         if from >= until || until > scenario.stop {
             return Err(at(during, "an empty stretch of time: expected `from` before `until`, and both before `stop`"));
         }
@@ -136,12 +136,30 @@ fn when(
     }
 }
 
+/// The end of a window: of one that ends with a step, the moment before it, because what the step does may show at once.
+fn before(anchors: &BTreeMap<String, Duration>, text: &Spanned<String>) -> Result<Duration, Finding> {
+    let at = anchor(anchors, text)?;
+    Ok(if anchors.contains_key(&text.value) { at.saturating_sub(Duration::from_nanos(1)) } else { at })
+}
+
+/// The states of a neighbor table's entry (Linux' include/uapi/linux/neighbour.h, as `ip neigh` prints them).
+const STATES: [&str; 8] = ["INCOMPLETE", "REACHABLE", "STALE", "DELAY", "PROBE", "FAILED", "NOARP", "PERMANENT"];
+
+/// A state in the kernel's words, in whatever letters.
+fn state(text: &Spanned<String>) -> Result<String, Finding> {
+    let upper = text.value.to_ascii_uppercase();
+    if STATES.contains(&upper.as_str()) {
+        return Ok(upper);
+    }
+    Err(at(text, format!("`{}` is no state of an entry: expected one of {}", text.value.escape_debug(), STATES.join(", "))))
+}
+
 /// The subject.
 fn subject(scenario: &Scenario, expect: expect::Expect, place: &Spanned<()>) -> Result<Subject, Finding> {
     if let Some(neigh) = expect.neigh {
         station(scenario, neigh.client.clone())?;
         let lladdr = neigh.lladdr.map(|lladdr| mac(scenario, lladdr)).transpose()?;
-        let state = neigh.state.map(|state| state.value.to_ascii_uppercase());
+        let state = neigh.state.as_ref().map(state).transpose()?;
         return Ok(Subject::Neigh { client: neigh.client.value, dst: neigh.dst, lladdr, state });
     }
     if let Some(ping) = expect.ping {

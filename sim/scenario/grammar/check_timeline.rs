@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
-
 use super::check::{known, readable_text};
-use super::file;
 use super::refusal::{Finding, at};
+use super::spanned::Spanned;
 use super::values::{OneOrMany, TargetText};
+use super::{check_fault, file};
 use crate::action::{Action, Edit, ProbeId, RunId, Target};
 use crate::command::{self, CommandLine, Kubectl};
 use crate::duration;
@@ -74,26 +73,23 @@ fn checked(scenario: &Scenario, step: Spanned<file::Step>, counters: &mut Counte
             return Err(at(id, format!("another step is called `{}` already", id.value)));
         }
     }
-    let chosen = keys(&step.value);
+    let keys = keys(&step.value);
+    let chosen: Vec<_> = keys.iter().filter(|(_, present)| *present).map(|(key, _)| *key).collect();
     let [_] = chosen.as_slice() else {
         let found = if chosen.is_empty() { "none".to_owned() } else { chosen.join(" and ") };
-        return Err(at(
-            &step,
-            format!(
-                "a step does one thing, this one has {found}: expected one of run, apply, edit, ping, curl, power-off, power-on, nic-down, nic-up, kill-bellhop, stop-bellhop, start-bellhop, api-down, api-up"
-            ),
-        ));
+        let all = keys.map(|(key, _)| key).join(", ");
+        return Err(at(&step, format!("a step does one thing, this one has {found}: expected one of {all}")));
     };
-    let place = Spanned::new((), step.referenced, step.defined);
+    let place = step.with(());
     let step = step.value;
     let id = step.id.as_ref().map(|id| id.value.clone());
     let actions = actions(scenario, step, &place, counters)?;
     Ok(Step { at: when, id, actions })
 }
 
-/// The actions that a step has.
-fn keys(step: &file::Step) -> Vec<&'static str> {
-    let all = [
+/// What a step can do, and whether this one does.
+fn keys(step: &file::Step) -> [(&'static str, bool); 29] {
+    [
         ("run", step.run.is_some()),
         ("apply", step.apply.is_some()),
         ("edit", step.edit.is_some()),
@@ -101,19 +97,38 @@ fn keys(step: &file::Step) -> Vec<&'static str> {
         ("curl", step.curl.is_some()),
         ("power-off", step.power_off.is_some()),
         ("power-on", step.power_on.is_some()),
+        ("reboot", step.reboot.is_some()),
         ("nic-down", step.nic_down.is_some()),
         ("nic-up", step.nic_up.is_some()),
         ("kill-bellhop", step.kill_bellhop.is_some()),
         ("stop-bellhop", step.stop_bellhop.is_some()),
         ("start-bellhop", step.start_bellhop.is_some()),
+        ("restart-bellhop", step.restart_bellhop.is_some()),
         ("api-down", step.api_down.is_some()),
         ("api-up", step.api_up.is_some()),
-    ];
-    all.into_iter().filter(|(_, present)| *present).map(|(key, _)| key).collect()
+        ("freeze", step.freeze.is_some()),
+        ("clock-rate", step.clock_rate.is_some()),
+        ("freeze-bellhop", step.freeze_bellhop.is_some()),
+        ("die-at-write", step.die_at_write.is_some()),
+        ("set-mac", step.set_mac.is_some()),
+        ("flap", step.flap.is_some()),
+        ("cable", step.cable.is_some()),
+        ("uplink", step.uplink.is_some()),
+        ("claim-address", step.claim_address.is_some()),
+        ("spoof-arp", step.spoof_arp.is_some()),
+        ("storm", step.storm.is_some()),
+        ("api", step.api.is_some()),
+        ("unready", step.unready.is_some()),
+    ]
 }
 
 /// What a step with one key does.
-fn actions(scenario: &Scenario, step: file::Step, place: &Spanned<()>, counters: &mut Counters) -> Result<Vec<Action<Target>>, Finding> {
+fn actions(
+    scenario: &Scenario,
+    mut step: file::Step,
+    place: &Spanned<()>,
+    counters: &mut Counters,
+) -> Result<Vec<Action<Target>>, Finding> {
     if let (Some(machine), None) = (&step.machine, &step.run) {
         return Err(at(machine, "`machine` says where `run` types its command: it does not belong here"));
     }
@@ -122,6 +137,9 @@ fn actions(scenario: &Scenario, step: file::Step, place: &Spanned<()>, counters:
     }
     if let Some(what) = step.apply {
         return apply(scenario, what, counters);
+    }
+    if let Some(fault) = check_fault::fault(scenario, &mut step)? {
+        return Ok(vec![fault]);
     }
     let action = if let Some(edit) = step.edit {
         if edit.set.value.is_empty() {
@@ -203,8 +221,7 @@ fn apply(scenario: &Scenario, what: Spanned<OneOrMany<String>>, counters: &mut C
 pub(super) fn machine(scenario: &Scenario, target: Spanned<TargetText>) -> Result<Target, Finding> {
     match &target.value.0 {
         Target::Machine(name) if !scenario.has_machine(name) => {
-            let topology = &scenario.topology;
-            let names = topology.nodes.keys().chain(topology.clients.keys()).cloned().collect::<Vec<_>>().join(", ");
+            let names = scenario.topology.machines().cloned().collect::<Vec<_>>().join(", ");
             Err(at(&target, format!("no machine `{name}`: expected leader or one of {names}")))
         }
         Target::NodeOf(service) if service.is_empty() => Err(at(&target, "expected a Service's name or its address")),
@@ -216,11 +233,13 @@ pub(super) fn machine(scenario: &Scenario, target: Spanned<TargetText>) -> Resul
 }
 
 /// The same for what only a node can suffer.
-fn node(scenario: &Scenario, target: Spanned<TargetText>) -> Result<Target, Finding> {
+pub(super) fn node(scenario: &Scenario, target: Spanned<TargetText>) -> Result<Target, Finding> {
     if let Target::Machine(name) = &target.value.0
-        && scenario.topology.clients.contains_key(name)
+        && scenario.has_machine(name)
+        && !scenario.topology.nodes.contains_key(name)
     {
-        return Err(at(&target, format!("`{name}` is a client: expected a node, because Bellhop runs on nodes")));
+        let what = if scenario.topology.clients.contains_key(name) { "client" } else { "router" };
+        return Err(at(&target, format!("`{name}` is a {what}: expected a node, because Bellhop and pods run on nodes")));
     }
     machine(scenario, target)
 }
@@ -230,16 +249,16 @@ pub(super) fn station(scenario: &Scenario, name: Spanned<String>) -> Result<Targ
     if scenario.has_machine(&name.value) {
         return Ok(Target::Machine(name.value));
     }
-    known(&scenario.topology.clients, &name, "machine")?;
-    Ok(Target::Machine(name.value))
+    let names = scenario.topology.machines().cloned().collect::<Vec<_>>().join(", ");
+    Err(at(&name, format!("no machine `{}`: expected one of {names}", name.value)))
 }
 
 /// A machine and one of its NICs.
-fn nic_of(scenario: &Scenario, nic: file::NicOf) -> Result<(Target, String), Finding> {
+pub(super) fn nic_of(scenario: &Scenario, nic: file::NicOf) -> Result<(Target, String), Finding> {
     let target = machine(scenario, nic.machine)?;
     match &target {
-        Target::Machine(name) => match scenario.topology.nodes.get(name) {
-            Some(node) => known(&node.nics, &nic.nic, "NIC")?,
+        Target::Machine(name) => match scenario.topology.nics(name) {
+            Some(nics) => known(nics, &nic.nic, "NIC")?,
             None if nic.nic.value == "eth0" => {}
             None => return Err(at(&nic.nic, "a client has one NIC: expected eth0")),
         },
@@ -268,7 +287,7 @@ pub(super) fn anchor(anchors: &BTreeMap<String, Duration>, text: &Spanned<String
 }
 
 /// An interval that a probe can keep.
-fn interval(every: &Spanned<duration::Text>) -> Result<Duration, Finding> {
+pub(super) fn interval(every: &Spanned<duration::Text>) -> Result<Duration, Finding> {
     if every.value.0 < SHORTEST_INTERVAL {
         return Err(at(every, format!("too often: expected {} or more", duration::words(SHORTEST_INTERVAL))));
     }

@@ -3,16 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bellhop_core::mac::MacAddr;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use serde_saphyr::Spanned;
 
+use super::schema;
+use super::spanned::Spanned;
 use super::values::{MacText, OneOrMany, TargetText};
 use crate::duration::Text as DurationText;
 use crate::observation::ArpOperation;
 
 /// A sentence, exactly one of three time words, exactly one subject.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
     pub(super) what: Spanned<String>,
@@ -33,7 +35,7 @@ pub(super) struct Expect {
 }
 
 /// `within` counts from `after`, which is the start unless said.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Eventually {
     pub(super) within: DurationText,
@@ -41,14 +43,14 @@ pub(super) struct Eventually {
 }
 
 /// From the start to the end unless said.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct During {
     pub(super) from: Option<Spanned<String>>,
     pub(super) until: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Neigh {
     pub(super) client: Spanned<String>,
@@ -57,7 +59,7 @@ pub(super) struct Neigh {
     pub(super) state: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Ping {
     pub(super) from: Spanned<String>,
@@ -67,7 +69,7 @@ pub(super) struct Ping {
     pub(super) answered: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Curl {
     pub(super) from: Spanned<String>,
@@ -76,14 +78,14 @@ pub(super) struct Curl {
     pub(super) answered_by: Option<Spanned<AnsweredBy>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", expecting = "{ pods: NUMBER } or { pods-on: MACHINE }")]
 pub(super) enum AnsweredBy {
     Pods(usize),
     PodsOn(TargetText),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Event {
     pub(super) reason: String,
@@ -91,14 +93,14 @@ pub(super) struct Event {
     pub(super) message_contains: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct About {
     pub(super) kind: Option<String>,
     pub(super) name: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Condition {
     #[serde(rename = "apiVersion")]
@@ -113,7 +115,7 @@ pub(super) struct Condition {
     pub(super) message_contains: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Wire {
     pub(super) segment: Option<Spanned<String>>,
@@ -122,6 +124,7 @@ pub(super) struct Wire {
     pub(super) sender_mac: Option<Spanned<MacText>>,
     pub(super) target_ip: Option<Ipv4Addr>,
     pub(super) ethernet_source: Option<Spanned<MacText>>,
+    #[schemars(with = "Option<schema::Mac>")]
     pub(super) ethernet_destination: Option<MacAddr>,
     pub(super) each: Option<Each>,
     pub(super) at_least: Option<usize>,
@@ -129,15 +132,16 @@ pub(super) struct Wire {
 }
 
 /// What each counted frame must be.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Each {
     pub(super) sender_mac: Option<Spanned<MacText>>,
     pub(super) ethernet_source: Option<Spanned<MacText>>,
+    #[schemars(with = "Option<schema::Mac>")]
     pub(super) ethernet_destination: Option<MacAddr>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Output {
     pub(super) step: Spanned<String>,
@@ -145,7 +149,7 @@ pub(super) struct Output {
     pub(super) exit: Option<i32>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct NodeOf {
     pub(super) service: String,

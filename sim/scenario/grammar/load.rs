@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::check::{self, Ground};
 use super::file::{Base, File};
+use super::place;
 use super::refusal::{self, Finding, Refusal, whole};
 use crate::scenario::Scenario;
 
@@ -24,20 +25,47 @@ pub fn load(path: &Path) -> Result<Scenario, Refusal> {
 
 /// Reads a scenario from a text, as if it stood at `path`: what it extends and its manifests are looked for from there.
 pub fn parse(path: &Path, text: &str) -> Result<Scenario, Refusal> {
+    let file: File = document(path, text)?;
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    if file.name.value != stem {
+        return Err(refusal::at(&file.name, format!("expected the file's own name, `{stem}`")).within(path, text));
+    }
+    whole_file(path, text, file)
+}
+
+/// Reads a scenario from a text, as if it stood in `folder` under its own name.
+pub fn parse_in(folder: &Path, text: &str) -> Result<Scenario, Refusal> {
+    let unnamed = folder.join("scenario.yaml");
+    let file: File = document(&unnamed, text)?;
+    let name = &file.name.value;
+    if name.is_empty() || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_') {
+        return Err(refusal::at(&file.name, "expected a name of letters, digits, - and _").within(&unnamed, text));
+    }
+    let path = folder.join(format!("{name}.yaml"));
+    whole_file(&path, text, file)
+}
+
+/// Reads a text as data, within the bounds of a file.
+pub(crate) fn read_value(path: &Path, text: &str) -> Result<serde_json::Value, Refusal> {
+    document(path, text)
+}
+
+/// A text that is short enough, as one document.
+fn document<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, Refusal> {
     if text.len() as u64 > LONGEST_FILE {
         return Err(whole(path, format!("longer than {} KiB", LONGEST_FILE / 1024)));
     }
-    let file: File = yaml(text).map_err(|finding| finding.within(path, text))?;
+    yaml(text).map_err(|finding| finding.within(path, text))
+}
+
+/// All that a file says.
+fn whole_file(path: &Path, text: &str, file: File) -> Result<Scenario, Refusal> {
     let ground = ground(path, &file).map_err(|error| match error {
         BaseError::Here(finding) => finding.within(path, text),
         BaseError::There(refusal) => *refusal,
     })?;
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     if file.version.value != VERSION {
         return Err(refusal::at(&file.version, format!("expected version {VERSION}")).within(path, text));
-    }
-    if file.name.value != stem {
-        return Err(refusal::at(&file.name, format!("expected the file's own name, `{stem}`")).within(path, text));
     }
     check::scenario(path, file, ground).map_err(|finding| finding.within(path, text))
 }
@@ -51,7 +79,11 @@ enum BaseError {
 /// What the file that this one extends lays down. Its own findings are reported there, so it is checked before it is built upon.
 fn ground(path: &Path, file: &File) -> Result<Ground, BaseError> {
     let Some(extends) = &file.extends else { return Ok(Ground::default()) };
-    let base_path = path.parent().map_or_else(|| PathBuf::from(&extends.value), |folder| folder.join(&extends.value));
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let Some(base_path) = place::inside(folder, &extends.value) else {
+        let message = format!("`{}`: expected a path that does not leave {}", extends.value, place::root(folder));
+        return Err(BaseError::Here(refusal::at(extends, message)));
+    };
     let text = read(&base_path).map_err(|refusal| BaseError::Here(refusal::at(extends, refusal.message)))?;
     let there = |finding: Finding| BaseError::There(Box::new(finding.within(&base_path, &text)));
     let base: Base = yaml(&text).map_err(there)?;
@@ -83,17 +115,33 @@ fn yaml<T: DeserializeOwned>(text: &str) -> Result<T, Finding> {
     Ok(serde_saphyr::from_str_with_options(text, options)?)
 }
 
-/// The scenario files directly in a folder, in order of name. Folders below it hold what scenarios use.
+/// Folders beside the themes, which hold what scenarios use.
+const NO_THEMES: [&str; 5] = ["base", "manifests", "schemas", "seed", "snapshots"];
+/// Themes are one folder deep; somebody's own tree may be a little deeper.
+const DEEPEST_FOLDER: usize = 4;
+
+/// The scenario files in a folder and in the folders below it (their themes), in order of path. What scenarios use is left out, as is what
+/// is hidden; links are not followed.
 pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml") && path.is_file() {
-            files.push(path);
-        }
-    }
+    collect(folder, DEEPEST_FOLDER, &mut files)?;
     files.sort();
     Ok(files)
+}
+
+/// One folder's files and folders.
+fn collect(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if kind.is_file() && path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        } else if kind.is_dir() && deeper > 0 && !name.starts_with('.') && !NO_THEMES.contains(&name.as_str()) {
+            collect(&path, deeper - 1, files)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -107,6 +155,40 @@ mod tests {
         assert!(files.len() >= 20, "{files:?}");
         let refused: Vec<_> = files.iter().filter_map(|file| load(file).err()).map(|refusal| refusal.to_string()).collect();
         assert!(refused.is_empty(), "{}", refused.join("\n\n"));
+    }
+
+    #[test]
+    fn no_two_files_have_one_name_and_each_has_a_theme() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        let mut names = std::collections::BTreeSet::new();
+        for file in files(&folder).unwrap() {
+            let scenario = load(&file).unwrap_or_else(|refusal| panic!("{refusal}"));
+            assert_ne!(scenario.theme(), "scenarios", "{}", file.display());
+            assert!(names.insert(scenario.name), "{}", file.display());
+        }
+    }
+
+    #[test]
+    fn the_schema_that_is_checked_in_is_that_of_the_grammar() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/schemas/scenario.v1.json");
+        let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert_eq!(written, crate::schema(), "bellhop-sim schema > scenarios/schemas/scenario.v1.json");
+    }
+
+    #[test]
+    fn every_scenario_fits_the_schema_and_a_wrong_one_does_not() {
+        let validator = jsonschema::validator_for(&crate::schema()).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
+        for file in files(&folder).unwrap() {
+            let text = read(&file).unwrap();
+            assert!(text.contains("\n# yaml-language-server: $schema=../schemas/scenario.v1.json\n"), "{}", file.display());
+            let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            let found: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
+            assert!(found.is_empty(), "{}: {}", file.display(), found.join("; "));
+            let mut wrong = value.clone();
+            wrong["timeline"][0]["powerof"] = serde_json::json!("worker-p001");
+            assert!(!validator.is_valid(&wrong), "{}", file.display());
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter, Spanned};
+use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter};
+
+use super::spanned::Spanned;
 
 /// Why a file is no scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
