@@ -37,7 +37,7 @@ fn seconds(seconds: u64) -> Duration {
 impl Played {
     /// At 10 s: the Services have their addresses, and a client asks the first one's five times a second, by ping and by curl.
     fn tutorial(seed: u64) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/leader-dies.yaml");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/leadership/leader-dies.yaml");
         let scenario = load(&path).expect("the scenarios are valid");
         let kinds = [
             ("v1", "Service"),
@@ -53,8 +53,8 @@ impl Played {
         let mut world = SimWorld::new(Some(seed));
         world.start(&scenario, &looks).expect("it starts");
         let mut played = Self { world, seen: Vec::new(), runs: 0 };
-        for file in ["seed/porter-layer2-eip.yaml", "seed/porter-layer2.yaml", "seed/porter-layer2-svc.yaml", "manifests/svc-second.yaml"] {
-            played.kubectl(&format!("kubectl apply -f {file}"));
+        for file in ["seed/porter-layer2-eip", "seed/porter-layer2", "seed/porter-layer2-svc", "manifests/svc-second"] {
+            played.kubectl(&format!("kubectl apply -f ../{file}.yaml"));
         }
         played.until(10);
         let (from, every) = (CLIENT.to_owned(), Duration::from_millis(200));
