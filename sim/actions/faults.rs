@@ -10,6 +10,7 @@ use std::time::Duration;
 use bellhop::env::Clock;
 use bellhop_apiserver::{self as apiserver, ClientName, FaultId};
 use bellhop_core::time::Instant;
+use bellhop_scenario::Seen;
 use bellhop_scenario::fault::{Api, Fault, Gone};
 
 use super::lan;
@@ -87,7 +88,10 @@ impl Stage {
 
     /// Ends a fault; one that has ended already is fine.
     pub(crate) fn end_fault(&mut self, id: u64) {
-        let Some(Ongoing { fault, .. }) = self.faults.remove(&id) else { return };
+        let Some(Ongoing { fault, until, .. }) = self.faults.remove(&id) else { return };
+        if until.is_some() {
+            self.eye.log().say(self.clock.now(), Seen::Note { text: fault.over() });
+        }
         match &fault {
             Fault::Api { replica, .. } => self.api.clear_fault(replica.as_deref().map(replica_name).as_ref(), FaultId(id)),
             Fault::DieAtWrite { machine, .. } => self.spare(machine),
