@@ -181,7 +181,7 @@ pub(super) struct Ping {
 #[serde(deny_unknown_fields)]
 pub(super) struct Curl {
     pub(super) from: Spanned<String>,
-    /// [http://]ADDRESS[:PORT][/PATH]
+    /// As curl takes it, with an address: `http://192.168.0.91:80/path`; all but the address may be left out.
     pub(super) url: Spanned<String>,
     /// From one request to the next.
     pub(super) every: Spanned<DurationText>,
