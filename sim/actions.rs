@@ -236,7 +236,7 @@ impl Stage {
         self.machine(on.ok_or("ping, ip and curl need a machine to be typed on")?)
     }
 
-    fn machine(&self, name: &str) -> Result<MachineId, String> {
+    pub(crate) fn machine(&self, name: &str) -> Result<MachineId, String> {
         self.machines.ids.get(name).copied().ok_or_else(|| format!("no machine {name}"))
     }
 

@@ -17,7 +17,7 @@ use bellhop_scenario::{Look, Observation, ProbeId, RunId, Seen};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::WorldClock;
-use crate::invariants::{Broken, Evidence, Spoken};
+use crate::invariants::{self, Broken, Disturbance, Evidence, Missed, Spoken};
 use crate::machines::{Machines, NicPlace};
 
 /// A continuous probe, or a command, that a program of the fabric runs for.
@@ -32,10 +32,10 @@ pub(crate) enum Purpose {
 pub struct Judged {
     /// Frames in which Bellhop named the MAC of an address.
     pub frames: usize,
-    /// Versions of Services and Eips.
+    /// Versions of objects that Bellhop reads or writes.
     pub objects: usize,
-    /// Writes that Bellhop made.
-    pub writes: usize,
+    /// Requests that Bellhop made.
+    pub requests: usize,
 }
 
 /// Collects what is seen.
@@ -82,7 +82,16 @@ impl Eye {
                 _ => None,
             })
             .collect();
-        let writes = Arc::new(Mutex::new(Writes::default()));
+        let evidence = Evidence { macs: machines.macs(), own: machines.addresses(), ..Evidence::default() };
+        let writes = Arc::new(Mutex::new(Writes { evidence, ..Writes::default() }));
+        let into = Arc::clone(&writes);
+        api.observe_requests(move |record| {
+            if let Some(replica) = invariants::replica(record.client.as_str()) {
+                let mut writes = into.lock().unwrap_or_else(PoisonError::into_inner);
+                let moments = writes.evidence.requests.entry(replica.to_owned()).or_default();
+                moments.push(WorldClock::moment_of(record.time));
+            }
+        });
         let into = Arc::clone(&writes);
         api.observe(move |record| {
             let mut writes = into.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,18 +120,40 @@ impl Eye {
         Log(Rc::clone(&self.said))
     }
 
-    /// Says which promises were broken, given what Bellhop said on the wire. At the end.
-    pub(crate) fn judge(&self, spoken: Vec<Spoken>) -> Judged {
+    /// Says which promises were broken, given what Bellhop said on the wire, what was wrong meanwhile and what was not reached after. At the end.
+    pub(crate) fn judge(&self, spoken: Vec<Spoken>, disturbances: Vec<Disturbance>, missed: Vec<Missed>) -> Judged {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        writes.evidence.spoken = spoken;
-        for place in self.nics.values() {
-            writes.evidence.macs.entry(place.machine.clone()).or_default().insert(place.mac);
+        let evidence = &mut writes.evidence;
+        (evidence.spoken, evidence.disturbances, evidence.missed) = (spoken, disturbances, missed);
+        for Broken { at, invariant, detail, about } in invariants::judge(evidence) {
+            let led = evidence.led_to(at, &about).iter().map(|line| format!("\n      {line}")).collect::<String>();
+            let detail = format!("{detail}{led}");
+            let seen = match invariant {
+                invariants::CONVERGES => Seen::NotConverged { detail },
+                _ => Seen::InvariantBroken { invariant: invariant.to_owned(), detail },
+            };
+            self.log().say(at, seen);
         }
-        for Broken { at, invariant, detail } in writes.evidence.judge() {
-            self.log().say(at, Seen::InvariantBroken { invariant: invariant.to_owned(), detail });
+        Judged { frames: evidence.spoken.len(), objects: evidence.writes.len(), requests: evidence.requests.values().map(Vec::len).sum() }
+    }
+
+    /// The newest version of every object of a resource, those that are gone left out.
+    pub(crate) fn newest(&self, resource: &str) -> Vec<WriteRecord> {
+        let writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest: BTreeMap<(String, String), &WriteRecord> = BTreeMap::new();
+        for record in writes.evidence.writes.iter().filter(|record| record.resource == resource) {
+            newest.insert((record.namespace.clone(), record.name.clone()), record);
         }
-        let Evidence { objects, writes, spoken, .. } = &writes.evidence;
-        Judged { frames: spoken.len(), objects: objects.len(), writes: writes.values().map(Vec::len).sum() }
+        newest.into_values().filter(|record| !record.deleted).cloned().collect()
+    }
+
+    /// How the curls with these ids ended, of those that did since the last call of [`Eye::take`] or of this.
+    pub(crate) fn take_curls(&mut self, mut wanted: impl FnMut(CurlId) -> bool) -> Vec<(CurlId, CurlReport)> {
+        let ended = |(_, event): (Instant, Event)| match event {
+            Event::Curl { curl, report, .. } if wanted(curl) => Some((curl, report)),
+            _ => None,
+        };
+        self.events.take().into_iter().filter_map(ended).collect()
     }
 
     /// Says of the requests that have no end yet and began long enough ago that they have none. At the end.
@@ -248,14 +279,16 @@ fn sink(looks: &[Look], machines: &Machines, events: Rc<RefCell<Vec<(Instant, Ev
     })
 }
 
+/// The kinds that Bellhop reads: what caused a move is among them.
+const READ: [&str; 4] = ["services", "nodes", "endpointslices.discovery.k8s.io", "leases.coordination.k8s.io"];
+
 /// Keeps what promises are judged by.
 fn note(evidence: &mut Evidence, record: &WriteRecord) {
-    if record.client.as_str().starts_with("bellhop") {
-        let moments = evidence.writes.entry(record.client.to_string()).or_default();
-        moments.push(WorldClock::moment_of(record.time));
-    }
-    if record.resource == "services" || record.resource.starts_with("eips.") {
-        evidence.objects.push(record.clone());
+    // Every kubelet has a Lease too, and renews it all the time.
+    let heartbeat = record.resource == READ[3] && record.name != bellhop_api::keys::LEASE;
+    let read = READ.contains(&record.resource.as_str()) || record.resource.starts_with("eips.");
+    if (read && !heartbeat) || invariants::replica(record.client.as_str()).is_some() {
+        evidence.writes.push(record.clone());
     }
 }
 

@@ -4,9 +4,9 @@
 //! have happened, and whoever waits is woken.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -22,10 +22,8 @@ pub(crate) struct Lan {
     /// Never borrowed across an `await`.
     pub(crate) fabric: RefCell<Fabric>,
     waiting: RefCell<Waiting>,
-    /// What Bellhop said about addresses that no machine has as its own.
+    /// What Bellhop said by ARP.
     spoken: RefCell<Vec<Spoken>>,
-    /// The addresses that machines have as their own.
-    own: BTreeSet<Ipv4Addr>,
 }
 
 #[derive(Default)]
@@ -37,9 +35,9 @@ struct Waiting {
 }
 
 impl Lan {
-    /// Around a fabric whose machines have these addresses.
-    pub(crate) fn new(fabric: Fabric, own: BTreeSet<Ipv4Addr>) -> Rc<Self> {
-        Rc::new(Self { fabric: RefCell::new(fabric), waiting: RefCell::default(), spoken: RefCell::default(), own })
+    /// Around a fabric.
+    pub(crate) fn new(fabric: Fabric) -> Rc<Self> {
+        Rc::new(Self { fabric: RefCell::new(fabric), waiting: RefCell::default(), spoken: RefCell::default() })
     }
 
     /// All that Bellhop said so far, taken out.
@@ -123,7 +121,8 @@ impl Links for MachineLinks {
         let nic = fabric.nic(self.machine, interface.as_str()).ok_or_else(|| LinkError::Gone(interface.clone()))?;
         let port = fabric.open_port(nic);
         self.lan.waiting.borrow_mut().ports.insert(port, (true, None));
-        Ok(Box::new(PortLink { lan: Rc::clone(&self.lan), port }))
+        let replica = fabric.machine_name(self.machine).to_owned();
+        Ok(Box::new(PortLink { lan: Rc::clone(&self.lan), port, replica }))
     }
 }
 
@@ -131,6 +130,8 @@ impl Links for MachineLinks {
 struct PortLink {
     lan: Rc<Lan>,
     port: PortId,
+    /// The machine.
+    replica: String,
 }
 
 impl LinkLayer for PortLink {
@@ -157,10 +158,14 @@ impl LinkLayer for PortLink {
     fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
         let mut fabric = self.lan.fabric.borrow_mut();
         fabric.port_send(self.port, frame)?;
-        if let Some(arp) = Frame::from(frame).arp().filter(|arp| !arp.sender_ip.is_unspecified() && !self.lan.own.contains(&arp.sender_ip))
-        {
-            let spoken = Spoken { at: fabric.now(), address: arp.sender_ip, mac: arp.sender_mac };
-            self.lan.spoken.borrow_mut().push(spoken);
+        if let Some(arp) = Frame::from(frame).arp().filter(|arp| !arp.sender_ip.is_unspecified()) {
+            self.lan.spoken.borrow_mut().push(Spoken {
+                at: fabric.now(),
+                replica: self.replica.clone(),
+                address: arp.sender_ip,
+                mac: arp.sender_mac,
+                gratuitous: arp.sender_ip == arp.target_ip,
+            });
         }
         Ok(())
     }

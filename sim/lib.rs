@@ -15,6 +15,7 @@ mod machines;
 mod node;
 mod probes;
 mod programs;
+mod settling;
 mod stage;
 mod world;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use bellhop_core::mac::MacAddr;
+use bellhop_core::time::Instant;
 use bellhop_fabric::{AGEING, Fabric, Latency, MachineConfig, MachineId, NicId, SwitchId, stream};
 use bellhop_scenario::scenario::{Node, Segment, Topology};
 use bellhop_scenario::{Scenario, Unplayable};
@@ -31,6 +32,24 @@ pub(crate) struct Machines {
     pub(crate) nics: BTreeMap<NicId, NicPlace>,
     /// A node's own address and the subnet of its pods.
     pub(crate) nodes: BTreeMap<String, (Ipv4Addr, Ipv4Net)>,
+    /// The IPv4 addresses on NICs.
+    own: BTreeMap<Ipv4Addr, String>,
+}
+
+impl Machines {
+    /// The MACs of every machine, from the start.
+    pub(crate) fn macs(&self) -> BTreeMap<String, Vec<(Instant, MacAddr)>> {
+        let mut macs: BTreeMap<String, Vec<(Instant, MacAddr)>> = BTreeMap::new();
+        for place in self.nics.values() {
+            macs.entry(place.machine.clone()).or_default().push((Instant::ZERO, place.mac));
+        }
+        macs
+    }
+
+    /// The IPv4 addresses that machines have on their NICs, and whose each is.
+    pub(crate) fn addresses(&self) -> BTreeMap<Ipv4Addr, String> {
+        self.own.clone()
+    }
 }
 
 /// Whether the fabric has all that a topology names.
@@ -71,6 +90,7 @@ pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines)
         let mac = builder.mac(name, "eth0", client.mac);
         let id = builder.fabric.add_machine(MachineConfig::new(name).nic("eth0", mac, address, length));
         builder.machines.ids.insert(name.clone(), id);
+        builder.machines.own.insert(address, name.clone());
         builder.cable(topology, name, "eth0", Some(&client.switch), mac);
     }
     builder.fabric.take_changed();
@@ -105,6 +125,7 @@ impl Builder {
             let (address, length) = v4(card.ip).ok_or_else(|| format!("{nic} of {name} has no IPv4 address"))?;
             let mac = self.mac(name, nic, card.mac);
             config = config.nic(nic, mac, address, length);
+            self.machines.own.insert(address, name.to_owned());
             macs.push((nic, card.switch.as_deref(), mac));
         }
         for (other, (via, pods)) in &self.machines.nodes {

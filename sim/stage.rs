@@ -3,7 +3,6 @@
 //! It starts and ends programs and lets time pass ([`Stage::run_until`], in `driver`); what the timeline does to it is in `actions`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use bellhop_apiserver::{ApiServer, ClientName, Config};
 use bellhop_core::time::Instant;
 use bellhop_fabric::{PingId, stream};
 use bellhop_models::{ClusterConfig, ControlPlaneConfig, LifecycleConfig, NodeConfig, run_control_plane, run_node, seed_cluster};
-use bellhop_scenario::scenario::{ProxyMode, Topology};
+use bellhop_scenario::scenario::ProxyMode;
 use bellhop_scenario::{Look, ProbeId, RunId, Scenario, Seen};
 use kube::api::PostParams;
 use rand::Rng;
@@ -22,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actions::Ongoing;
 use crate::clock::{MachineClock, WorldClock};
 use crate::eye::Eye;
+use crate::invariants::Disturbance;
 use crate::lan::{Lan, MachineLinks};
 use crate::machines::{self, Machines};
 use crate::node::SimulatedNode;
@@ -89,6 +89,8 @@ pub(crate) struct Stage {
     /// The faults that are on, by their numbers.
     pub(crate) faults: BTreeMap<u64, Ongoing>,
     pub(crate) faults_begun: u64,
+    /// What went wrong and is over.
+    pub(crate) disturbances: Vec<Disturbance>,
     /// The fault that is `api-down`.
     pub(crate) outage: Option<u64>,
     /// How often each machine's power went off or on.
@@ -107,14 +109,13 @@ impl Stage {
         let clock = WorldClock::start();
         let api = ApiServer::new(&Config { seed: stream(seed, "api").next_u64(), clock: Arc::new(clock.clone()), ..Config::default() });
         let eye = Eye::new(looks, &machines, &mut fabric, &api);
-        let own = fabric_addresses(&scenario.topology);
         let mut stage = Self {
             scenario: scenario.clone(),
             seed,
             clock,
             zero: Instant::ZERO + WARM_UP,
             programs: Programs::default(),
-            lan: Lan::new(fabric, own),
+            lan: Lan::new(fabric),
             machines,
             api,
             eye,
@@ -128,6 +129,7 @@ impl Stage {
             probes: BTreeMap::new(),
             faults: BTreeMap::new(),
             faults_begun: 0,
+            disturbances: Vec::new(),
             outage: None,
             boots: BTreeMap::new(),
             dead: Arc::default(),
@@ -253,11 +255,4 @@ impl Stage {
             (key, Err(words)) => self.failure = Some(format!("{key:?}: {words}")),
         }
     }
-}
-
-/// The IPv4 addresses that machines have as their own.
-fn fabric_addresses(topology: &Topology) -> BTreeSet<Ipv4Addr> {
-    let nics = topology.nodes.values().flat_map(|node| node.nics.values().map(|nic| nic.ip));
-    let all = nics.chain(topology.clients.values().map(|client| client.ip));
-    all.filter_map(|net| if let IpAddr::V4(address) = net.addr() { Some(address) } else { None }).collect()
 }

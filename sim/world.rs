@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bellhop_core::time::Instant;
 use bellhop_scenario::fault::Fault;
-use bellhop_scenario::{Action, Look, Observation, Scenario, Unplayable, World, WorldError};
+use bellhop_scenario::{Action, Look, Observation, Scenario, Seen, Unplayable, World, WorldError};
 use tokio::runtime::Runtime;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -127,18 +127,29 @@ impl World for SimWorld {
     }
 
     fn finish(&mut self) -> Result<(), WorldError> {
-        if let Some(mut stage) = self.stage.take() {
-            let fabric = stage.lan.fabric.borrow();
-            let parts = [fabric.trace_hash().to_le_bytes(), stage.eye.hash().to_le_bytes()];
-            self.hash = xxh3_64(&parts.concat());
-            self.counts = (fabric.event_count(), stage.api.writes());
-            drop(fabric);
-            // After the hash is taken: what is still waited for is not what happened.
-            stage.eye.give_up(stage.zero, &mut stage.lan.fabric.borrow_mut());
-            self.judged = stage.eye.judge(stage.lan.take_spoken());
-            self.left.extend(stage.eye.take(stage.zero));
-        }
-        self.runtime = None;
+        let (Some(runtime), Some(stage)) = (self.runtime.take(), self.stage.take()) else { return Ok(()) };
+        let result = runtime.block_on(self.end(stage));
+        drop(runtime);
+        result
+    }
+}
+
+impl SimWorld {
+    /// The scenario is over: what is waited for is given up, the cluster settles, and what holds in every scenario is judged.
+    async fn end(&mut self, mut stage: Stage) -> Result<(), WorldError> {
+        let parts = [stage.lan.fabric.borrow().trace_hash().to_le_bytes(), stage.eye.hash().to_le_bytes()];
+        self.hash = xxh3_64(&parts.concat());
+        self.counts = (stage.lan.fabric.borrow().event_count(), stage.api.writes());
+        // After the hash is taken: what is still waited for is not what happened.
+        stage.eye.give_up(stage.zero, &mut stage.lan.fabric.borrow_mut());
+        self.left.extend(stage.eye.take(stage.zero));
+        let missed = stage.settle_down().await.map_err(WorldError)?;
+        let disturbances = std::mem::take(&mut stage.disturbances);
+        self.judged = stage.eye.judge(stage.lan.take_spoken(), disturbances, missed);
+        // Of what came after the end, only what should never have come.
+        let counts =
+            |seen: &Observation| matches!(seen.what, Seen::InvariantBroken { .. } | Seen::NotConverged { .. } | Seen::Crash { .. });
+        self.left.extend(stage.eye.take(stage.zero).into_iter().filter(counts));
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use bellhop_scenario::Seen;
 use bellhop_scenario::fault::{Api, Fault, Gone};
 
 use super::lan;
+use crate::invariants::Disturbance;
 use crate::programs::Key;
 use crate::stage::{Alarm, Stage};
 
@@ -88,9 +89,11 @@ impl Stage {
 
     /// Ends a fault; one that has ended already is fine.
     pub(crate) fn end_fault(&mut self, id: u64) {
-        let Some(Ongoing { fault, until, .. }) = self.faults.remove(&id) else { return };
+        let Some(Ongoing { fault, since, until, .. }) = self.faults.remove(&id) else { return };
+        let now = self.clock.now();
+        self.disturbances.extend(disturbance(&fault, since, now));
         if until.is_some() {
-            self.eye.log().say(self.clock.now(), Seen::Note { text: fault.over() });
+            self.eye.log().say(now, Seen::Note { text: fault.over() });
         }
         match &fault {
             Fault::Api { replica, .. } => self.api.clear_fault(replica.as_deref().map(replica_name).as_ref(), FaultId(id)),
@@ -219,6 +222,20 @@ impl Stage {
     fn spare(&self, machine: &str) {
         self.api.spare(&replica_name(machine));
     }
+}
+
+/// What a fault was to Bellhop; `None` where it kept no replica from anything.
+fn disturbance(fault: &Fault, from: Instant, until: Instant) -> Option<Disturbance> {
+    let (replica, of_the_lan) = match fault {
+        Fault::Freeze { machine } | Fault::FreezeBellhop { machine } | Fault::DieAtWrite { machine, .. } => (Some(machine.clone()), false),
+        Fault::Api { replica, .. } => (replica.clone(), false),
+        Fault::Flap { .. } | Fault::Cable { .. } | Fault::Uplink { .. } | Fault::Storm { .. } => (None, true),
+        // Bellhop has to live with these.
+        Fault::ClockRate { .. } | Fault::SetMac { .. } | Fault::ClaimAddress { .. } | Fault::SpoofArp { .. } | Fault::Unready { .. } => {
+            return None;
+        }
+    };
+    Some(Disturbance { from, until, replica, of_the_lan, what: fault.to_string() })
 }
 
 /// The name under which a replica asks the API server.

@@ -84,12 +84,13 @@ fn report(scenario: &Scenario, seed: Option<u64>, outcome: &Outcome, world: &Sim
     for blind in &outcome.blind {
         let _ = writeln!(text, "{blind}");
     }
-    if outcome.checks.iter().all(|check| check.kind != CheckKind::Invariant) {
-        let Judged { frames, objects, writes } = world.judged();
+    if outcome.checks.iter().all(|check| check.kind == CheckKind::Expectation) {
+        let Judged { frames, objects, requests } = world.judged();
         let _ = writeln!(
             text,
-            "held throughout: no address twice or from outside its pool ({objects} versions of Services and Eips); every frame of Bellhop's\n\
-             names the Service's node ({frames} frames); no storm of writes ({writes} writes of Bellhop's)"
+            "held throughout: no address twice or from outside its pool; nothing of the user's changed, nothing moved without a cause ({objects} versions\n\
+             of objects); every frame named the Service's node and came from who may speak ({frames} frames); no storm ({requests} requests to the API);\n\
+             and after the end every client reached every Service"
         );
     }
     let (events, writes) = world.counts();

@@ -90,7 +90,7 @@ impl History {
             Seen::Output { run, text, exit, .. } => {
                 self.outputs.insert(run, Printed { at, text, exit });
             }
-            Seen::Note { .. } | Seen::InvariantBroken { .. } | Seen::Crash { .. } => {}
+            Seen::Note { .. } | Seen::InvariantBroken { .. } | Seen::NotConverged { .. } | Seen::Crash { .. } => {}
         }
     }
 

@@ -117,6 +117,11 @@ pub enum Seen {
         /// What was seen instead.
         detail: String,
     },
+    /// After the scenario's end, when faults have stopped, something was not reached in time (design §6, invariant 3).
+    NotConverged {
+        /// What was not reached, by whom.
+        detail: String,
+    },
     /// A replica of Bellhop ended by itself, or panicked.
     Crash {
         /// Where it ran.

@@ -17,6 +17,9 @@ pub struct Outcome {
     pub blind: Vec<Blind>,
 }
 
+/// The promise of [`CheckKind::Convergence`].
+pub const CONVERGES: &str = "after the last fault every client reaches every Service";
+
 /// One expectation, judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
@@ -37,6 +40,8 @@ pub enum CheckKind {
     Expectation,
     /// Every scenario's (design §6): exit code 3 when broken.
     Invariant,
+    /// After the last fault everybody reaches everything again: exit code 4 when broken.
+    Convergence,
     /// The program under test goes on running: exit code 5 when broken.
     Crash,
 }
@@ -65,12 +70,13 @@ impl Outcome {
         self.checks.len() - self.passed()
     }
 
-    /// 0 fine, 1 an expectation failed, 3 an invariant broken, 5 the program under test crashed (design §6).
+    /// 0 fine, 1 an expectation failed, 3 an invariant broken, 4 no convergence, 5 the program under test crashed (design §6).
     pub fn exit_code(&self) -> u8 {
         let failed = |kind| self.checks.iter().any(|check| !check.passed && check.kind == kind);
         match () {
             () if failed(CheckKind::Crash) => 5,
             () if failed(CheckKind::Invariant) => 3,
+            () if failed(CheckKind::Convergence) => 4,
             () if failed(CheckKind::Expectation) => 1,
             () => 0,
         }

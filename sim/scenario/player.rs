@@ -12,7 +12,7 @@ use crate::expectation::{AnsweredBy, Mac, Subject, WireFilter};
 use crate::history::History;
 use crate::judge::{blind, judge};
 use crate::observation::{Observation, Seen};
-use crate::outcome::{Check, CheckKind, Outcome};
+use crate::outcome::{CONVERGES, Check, CheckKind, Outcome};
 use crate::scenario::Scenario;
 use crate::transcript::Transcript;
 use crate::world::{Look, Unplayable, World, WorldError};
@@ -142,6 +142,7 @@ impl Run {
             let at = moment(observation.at);
             let (what, detail, kind) = match observation.what {
                 Seen::InvariantBroken { invariant, detail } => (invariant, detail, CheckKind::Invariant),
+                Seen::NotConverged { detail } => (CONVERGES.to_owned(), detail, CheckKind::Convergence),
                 Seen::Crash { machine, detail } => (format!("Bellhop on {machine} goes on running"), detail, CheckKind::Crash),
                 _ => continue,
             };

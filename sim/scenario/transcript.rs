@@ -106,6 +106,7 @@ impl Transcript {
             Seen::Note { text } if text.starts_with('⚡') => self.line(at, text.clone()),
             Seen::Note { text } => self.line(at, format!("# {text}")),
             Seen::InvariantBroken { invariant, detail } => self.line(at, format!("× broken: {invariant}: {detail}")),
+            Seen::NotConverged { detail } => self.line(at, format!("× not converged: {detail}")),
             Seen::Crash { machine, detail } => self.line(at, format!("× Bellhop on {machine} ended: {detail}")),
             Seen::Object { .. } | Seen::Neighbor { .. } | Seen::Frame(_) | Seen::Nic { .. } => {}
         }

@@ -1,0 +1,137 @@
+//! Promise 2: outside a handover no two answers of Bellhop for one address name different MACs, and none is for an address that is not assigned.
+//!
+//! What may be said is what stands on the Service, up to a handover of undisturbed time: a failover is announced first and written after. A frame
+//! that names a machine's own address (Bellhop asking from its own) must name that machine's own MAC.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use bellhop_core::mac::MacAddr;
+use bellhop_core::time::Instant;
+
+use super::bounds::HANDOVER;
+use super::calm::Calm;
+use super::evidence::Held;
+use super::{Broken, Evidence, Spoken};
+
+pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
+    let held = evidence.held();
+    let calm = Calm::of_all(&evidence.disturbances);
+    let mut broken = Vec::new();
+    for spoken in &evidence.spoken {
+        let own = evidence.own.get(&spoken.address);
+        let wrong = match own {
+            Some(machine) => own_address(evidence, &calm, spoken, machine),
+            None => {
+                let stretches = held.get(&IpAddr::V4(spoken.address)).map_or(&[][..], Vec::as_slice);
+                assigned(evidence, &calm, spoken, stretches)
+            }
+        };
+        if let Some((invariant, detail)) = wrong {
+            let about = vec![spoken.address.to_string(), spoken.replica.clone()];
+            broken.push(Broken { at: spoken.at, invariant, detail, about });
+        }
+    }
+    broken
+}
+
+/// A frame for an address that a machine has as its own.
+fn own_address(evidence: &Evidence, calm: &Calm, spoken: &Spoken, machine: &str) -> Option<(&'static str, String)> {
+    let fine = machine == spoken.replica && had(evidence, calm, machine, spoken.mac, spoken.at);
+    let detail = || format!("Bellhop on {} said {} of {machine} is at {}", spoken.replica, spoken.address, spoken.mac);
+    (!fine).then(|| ("Bellhop speaks for no machine's own address but its own", detail()))
+}
+
+/// A frame for any other address.
+fn assigned(evidence: &Evidence, calm: &Calm, spoken: &Spoken, held: &[Held]) -> Option<(&'static str, String)> {
+    let Spoken { at, replica, address, mac, .. } = spoken;
+    let near = |held: &&Held| {
+        let within = held.from <= *at && *at <= held.until;
+        within || calm.between(*at, held.from) <= HANDOVER || calm.between(*at, held.until) <= HANDOVER
+    };
+    let near: Vec<&Held> = held.iter().filter(near).collect();
+    if near.is_empty() {
+        let detail = format!("Bellhop on {replica} said {address} is at {mac}, and no Service has it");
+        return Some(("Bellhop answers for no address that is not assigned", detail));
+    }
+    if near.iter().any(|held| had(evidence, calm, &held.node, *mac, *at)) {
+        return None;
+    }
+    let nodes: BTreeSet<&str> = near.iter().map(|held| held.node.as_str()).collect();
+    let detail =
+        format!("Bellhop on {replica} said {address} is at {mac}, and its node is {}", nodes.into_iter().collect::<Vec<_>>().join(" or "));
+    Some(("Bellhop names the MAC of the Service's node", detail))
+}
+
+/// Whether a MAC was one of a machine's at a moment, up to a handover after it was not any more.
+fn had(evidence: &Evidence, calm: &Calm, machine: &str, mac: MacAddr, at: Instant) -> bool {
+    let macs = evidence.macs.get(machine).map_or(&[][..], Vec::as_slice);
+    macs.iter().enumerate().filter(|(_, (_, own))| *own == mac).any(|(index, (from, _))| {
+        // A machine with several NICs has several at once: only a later MAC that came in a change ends one.
+        let until = macs[index + 1..].iter().map(|(later, _)| *later).find(|later| later > from);
+        *from <= at && until.is_none_or(|until| at <= until || calm.between(until, at) <= HANDOVER)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Disturbance;
+    use super::super::evidence::testing::{ADDRESS, at, broken, evidence, mac, said, service};
+    use super::*;
+
+    #[test]
+    fn a_move_with_its_handover_breaks_nothing() {
+        let writes = vec![service("web", 0, "a"), service("web", 100, "b")];
+        let spoken = vec![said("a", 1, 1, false), said("a", 99, 2, true), said("a", 105, 1, false), said("a", 200, 2, false)];
+        assert_eq!(broken(judge(&evidence(writes, spoken))), [""; 0]);
+    }
+
+    #[test]
+    fn an_old_answer_after_the_handover_is_a_broken_promise() {
+        let writes = vec![service("web", 0, "a"), service("web", 100, "b")];
+        assert_eq!(broken(judge(&evidence(writes, vec![said("a", 113, 1, false)]))), ["Bellhop names the MAC of the Service's node"]);
+    }
+
+    #[test]
+    fn a_record_may_be_as_late_as_the_api_server_was_away() {
+        let writes = vec![service("web", 0, "a"), service("web", 100, "b")];
+        let early = vec![said("a", 70, 2, true)];
+        let mut disturbed = evidence(writes, early);
+        assert_eq!(broken(judge(&disturbed)), ["Bellhop names the MAC of the Service's node"]);
+        disturbed.disturbances.push(Disturbance {
+            from: at(60),
+            until: at(95),
+            replica: None,
+            of_the_lan: false,
+            what: "api down".to_owned(),
+        });
+        assert_eq!(broken(judge(&disturbed)), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_for_nobodys_address_is_a_broken_promise() {
+        let nobody = evidence(Vec::new(), vec![said("a", 1, 1, false)]);
+        assert_eq!(broken(judge(&nobody)), ["Bellhop answers for no address that is not assigned"]);
+    }
+
+    #[test]
+    fn a_machines_own_address_with_another_mac_is_a_broken_promise() {
+        let mut own = evidence(Vec::new(), vec![said("a", 1, 1, false)]);
+        own.own.insert(ADDRESS, "a".to_owned());
+        assert_eq!(broken(judge(&own)), [""; 0]);
+        own.spoken = vec![said("a", 2, 2, false), said("b", 3, 1, false)];
+        assert_eq!(broken(judge(&own)).len(), 2);
+    }
+
+    #[test]
+    fn a_mac_that_changed_may_be_named_until_the_node_was_asked_again() {
+        let mut changed = evidence(vec![service("web", 0, "a")], Vec::new());
+        changed.macs.insert("a".to_owned(), vec![(Instant::ZERO, mac(1)), (at(50), mac(9))]);
+        changed.spoken = vec![said("a", 55, 1, false), said("a", 100, 9, false)];
+        assert_eq!(broken(judge(&changed)), [""; 0]);
+        changed.spoken = vec![Spoken { at: at(50) + HANDOVER + Duration::from_secs(1), ..said("a", 0, 1, false) }];
+        assert_eq!(broken(judge(&changed)), ["Bellhop names the MAC of the Service's node"]);
+    }
+}

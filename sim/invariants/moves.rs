@@ -1,0 +1,145 @@
+//! Promise 5, second half: nothing assigned moves without a cause in the trace.
+//!
+//! An address leaves a Service because somebody changed the Service or a pool. A Service leaves its node because that node was, at some time since it
+//! was chosen, not one that may carry it, or because somebody changed the Service or its endpoints. A node that came back pulls nothing to it.
+
+use std::collections::BTreeMap;
+
+use bellhop_apiserver::WriteRecord;
+use bellhop_core::time::Instant;
+use serde_json::Value;
+
+use super::evidence::{Version, moment, replica};
+use super::{Broken, Evidence};
+
+/// The promise.
+const MOVES: &str = "nothing that is assigned moves without a cause";
+
+pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    let mut chosen: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut given: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut before: BTreeMap<String, Version<'_>> = BTreeMap::new();
+    for version in evidence.services() {
+        let key = version.key.clone();
+        let ours = replica(version.client).is_some() && !version.deleted;
+        if let Some(last) = before.get(&key).filter(|_| ours) {
+            let about = vec![key.clone()];
+            let since = chosen.get(&key).copied().unwrap_or(Instant::ZERO);
+            if !last.node.is_empty() && last.node != version.node && !may_leave(evidence, last, since, version.at) {
+                let detail = format!("{key} moved from {} to {:?}, and nothing had happened to {}", last.node, version.node, last.node);
+                broken.push(Broken { at: version.at, invariant: MOVES, detail, about: about.clone() });
+            }
+            let since = given.get(&key).copied().unwrap_or(Instant::ZERO);
+            let lost = last.addresses.difference(&version.addresses).next();
+            if let Some(lost) = lost.filter(|_| !was_changed(evidence, &key, since, version.at)) {
+                let detail = format!("{key} lost {lost}, and nobody had changed it or a pool");
+                broken.push(Broken { at: version.at, invariant: MOVES, detail, about });
+            }
+        }
+        if before.get(&key).is_none_or(|last| last.node != version.node) {
+            chosen.insert(key.clone(), version.at);
+        }
+        if before.get(&key).is_none_or(|last| last.addresses != version.addresses) {
+            given.insert(key.clone(), version.at);
+        }
+        before.insert(key, version);
+    }
+    broken
+}
+
+/// Whether there was a cause for a Service to leave its node between two moments.
+fn may_leave(evidence: &Evidence, service: &Version<'_>, since: Instant, until: Instant) -> bool {
+    let node_failed =
+        versions_in_force(evidence, "nodes", &service.node, since, until).any(|node| node.deleted || !may_carry(&node.object));
+    let slice = |record: &&WriteRecord| {
+        let of = record.object["metadata"]["labels"][bellhop_api::keys::SERVICE_NAME_LABEL].as_str();
+        record.resource.starts_with("endpointslices") && of == service.key.split_once('/').map(|(_, name)| name)
+    };
+    let local = service.object["spec"]["externalTrafficPolicy"] == "Local";
+    let mut slices = within(evidence, since, until).filter(slice);
+    let endpoints_changed = if local { slices.next().is_some() } else { slices.any(|record| record.deleted || !has_ready(&record.object)) };
+    node_failed || endpoints_changed || changed_by_a_user(evidence, &service.key, since, until)
+}
+
+/// Whether somebody changed a Service or a pool between two moments.
+fn was_changed(evidence: &Evidence, key: &str, since: Instant, until: Instant) -> bool {
+    let pool = |record: &WriteRecord| record.resource.starts_with("eips.") && replica(record.client.as_str()).is_none();
+    within(evidence, since, until).any(pool) || changed_by_a_user(evidence, key, since, until)
+}
+
+fn changed_by_a_user(evidence: &Evidence, key: &str, since: Instant, until: Instant) -> bool {
+    evidence.services().any(|version| version.key == key && replica(version.client).is_none() && version.at > since && version.at <= until)
+}
+
+/// What took effect between two moments, both included: what caused a choice may have been written at the same one.
+fn within(evidence: &Evidence, since: Instant, until: Instant) -> impl Iterator<Item = &WriteRecord> {
+    evidence.writes.iter().filter(move |record| (since..=until).contains(&moment(record)))
+}
+
+/// The versions of an object that were in force at some time between two moments.
+fn versions_in_force<'a>(
+    evidence: &'a Evidence,
+    resource: &'a str,
+    name: &'a str,
+    since: Instant,
+    until: Instant,
+) -> impl Iterator<Item = &'a WriteRecord> {
+    let versions =
+        evidence.writes.iter().filter(move |record| record.resource == resource && record.name == name && moment(record) <= until);
+    let earlier = versions.clone().take_while(|record| moment(record) <= since).count();
+    versions.skip(earlier.saturating_sub(1))
+}
+
+/// Whether a node may carry addresses: Ready, staying, not excluded (design §4, "Candidates").
+fn may_carry(node: &Value) -> bool {
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    ready && node["metadata"]["deletionTimestamp"].is_null() && node["metadata"]["labels"].get(bellhop_api::keys::EXCLUDE_LABEL).is_none()
+}
+
+/// Whether some endpoint of a slice is ready.
+fn has_ready(slice: &Value) -> bool {
+    slice["endpoints"].as_array().into_iter().flatten().any(|endpoint| endpoint["conditions"]["ready"] != false)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::evidence::testing::{broken, evidence, service, write};
+    use super::*;
+
+    fn node(name: &str, seconds: u64, ready: &str) -> WriteRecord {
+        write("node a", "nodes", name, seconds, json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+    }
+
+    #[test]
+    fn a_move_off_a_healthy_node_is_a_broken_promise() {
+        let writes = vec![node("a", 0, "True"), service("web", 1, "a"), service("web", 50, "b")];
+        assert_eq!(broken(judge(&evidence(writes, Vec::new()))), [MOVES]);
+    }
+
+    #[test]
+    fn a_node_that_failed_since_it_was_chosen_is_a_cause_and_one_that_failed_before_is_none() {
+        let failed_since = vec![node("a", 0, "True"), service("web", 1, "a"), node("a", 40, "Unknown"), service("web", 50, "b")];
+        assert_eq!(broken(judge(&evidence(failed_since, Vec::new()))), [""; 0]);
+        let failed_before = vec![node("a", 0, "Unknown"), node("a", 5, "True"), service("web", 10, "a"), service("web", 50, "b")];
+        assert_eq!(broken(judge(&evidence(failed_before, Vec::new()))), [MOVES]);
+    }
+
+    #[test]
+    fn an_address_that_a_service_loses_needs_somebody_who_changed_something() {
+        let mut without = service("web", 50, "a");
+        let mut object = Value::clone(&without.object);
+        object["status"] = json!({});
+        without.object = std::sync::Arc::new(object);
+        let lost = || vec![node("a", 0, "True"), service("web", 1, "a"), without.clone()];
+        assert_eq!(broken(judge(&evidence(lost(), Vec::new()))), [MOVES]);
+        let mut edited = lost();
+        let mut by_a_user = service("web", 40, "a");
+        by_a_user.client = bellhop_apiserver::ClientName::from("kubectl");
+        edited.insert(2, by_a_user);
+        assert_eq!(broken(judge(&evidence(edited, Vec::new()))), [""; 0]);
+    }
+}

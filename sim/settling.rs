@@ -1,0 +1,147 @@
+//! After the end of a scenario: faults stop, and every client tries every Service until it answers or the time for it is up.
+//!
+//! That is promise 3 (see `invariants/convergence.rs`), tried in every run. What a timeline switched off stays off. Nothing of it is in the transcript, in what
+//! expectations are judged by, or in the hash: the scenario is over.
+//!
+//! Not tried is what Bellhop cannot know of today ([`Stage::may_be_reached`]): nodes are not watched on the wire, so a carrying node or a leader whose NIC is
+//! down while Kubernetes calls it Ready holds its addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use bellhop_core::time::Instant;
+use bellhop_fabric::{CurlId, CurlOptions};
+use bellhop_scenario::scenario::Stack;
+use serde_json::Value;
+
+use crate::invariants::{Missed, bounds};
+use crate::programs::Key;
+use crate::stage::Stage;
+
+/// From one try to the next; a try has a little less.
+const EVERY: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(900);
+
+/// A Service that should answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Target {
+    service: String,
+    address: Ipv4Addr,
+    port: u16,
+    node: String,
+}
+
+impl Stage {
+    /// Ends all faults, lets the cluster converge, and says what was not reached in time.
+    pub(crate) async fn settle_down(&mut self) -> Result<Vec<Missed>, String> {
+        self.heal()?;
+        let began = self.lan.fabric.borrow().now();
+        let mut reached: BTreeSet<(String, Target)> = BTreeSet::new();
+        let mut last: BTreeMap<(String, Target), String> = BTreeMap::new();
+        loop {
+            let now = self.lan.fabric.borrow().now();
+            let tries: Vec<(String, Target, Duration)> =
+                self.tries().into_iter().filter(|(client, target, _)| !reached.contains(&(client.clone(), target.clone()))).collect();
+            if tries.is_empty() {
+                return Ok(Vec::new());
+            }
+            let late: Vec<_> = tries.iter().filter(|(.., within)| now - began > *within).collect();
+            if !late.is_empty() {
+                return Ok(late.into_iter().map(|(client, target, within)| missed(now, client, target, *within, &last)).collect());
+            }
+            let asked: BTreeMap<CurlId, (String, Target)> =
+                tries.into_iter().filter_map(|(client, target, _)| Some((self.ask(&client, &target)?, (client, target)))).collect();
+            self.run_until(now + EVERY).await?;
+            for (curl, report) in self.eye.take_curls(|curl| asked.contains_key(&curl)) {
+                let asked = asked[&curl].clone();
+                match report.result {
+                    Ok(_) => drop(reached.insert(asked)),
+                    Err(_) => drop(last.insert(asked, report.to_string().trim().to_owned())),
+                }
+            }
+        }
+    }
+
+    /// Who should reach what by now, and within what time.
+    fn tries(&self) -> Vec<(String, Target, Duration)> {
+        let grace = self.scenario.cluster.node_monitor_grace_period;
+        let targets: Vec<Target> = self.targets().into_iter().filter(|target| self.may_be_reached(target)).collect();
+        let clients =
+            self.scenario.topology.clients.iter().filter(|(name, client)| self.is_on_the_lan(name) && !self.is_inspected(&client.switch));
+        let bounded = clients.filter_map(|(name, client)| Some((name, bounds::convergence(client.stack, grace)?, client.stack)));
+        let of = |(name, within, _): (&String, Duration, Stack)| {
+            targets.iter().map(move |target| (name.clone(), target.clone(), within)).collect::<Vec<_>>()
+        };
+        bounded.flat_map(of).collect()
+    }
+
+    /// Every Service of Bellhop's that has a ready endpoint.
+    fn targets(&self) -> Vec<Target> {
+        let slices = self.eye.newest("endpointslices.discovery.k8s.io");
+        let mut targets = Vec::new();
+        for record in self.eye.newest("services") {
+            let object = &record.object;
+            let marked = |field: &str, key: &str| object["metadata"][field].get(key).and_then(Value::as_str);
+            let ready = slices.iter().any(|slice| {
+                let of = slice.object["metadata"]["labels"][bellhop_api::keys::SERVICE_NAME_LABEL].as_str();
+                let endpoints = slice.object["endpoints"].as_array();
+                let ready = |endpoint: &Value| endpoint["conditions"]["ready"] == true;
+                slice.namespace == record.namespace && of == Some(record.name.as_str()) && endpoints.into_iter().flatten().any(ready)
+            });
+            let ours = marked("labels", bellhop_api::keys::POOL_LABEL).is_some() && object["metadata"]["deletionTimestamp"].is_null();
+            let node = marked("annotations", bellhop_api::keys::NODE_ANNOTATION).unwrap_or_default();
+            let port = object["spec"]["ports"][0]["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+            let ingress = object["status"]["loadBalancer"]["ingress"].as_array();
+            let address = ingress.into_iter().flatten().find_map(|each| match each["ip"].as_str()?.parse() {
+                Ok(IpAddr::V4(address)) => Some(address),
+                _ => None,
+            });
+            if let (true, true, Some(port), Some(address)) = (ours, ready, port, address) {
+                let service = format!("{}/{}", record.namespace, record.name);
+                targets.push(Target { service, address, port, node: node.to_owned() });
+            }
+        }
+        targets
+    }
+
+    /// Whether somebody is there to answer for it whom Bellhop can know of: see the module.
+    fn may_be_reached(&self, target: &Target) -> bool {
+        let holder = self
+            .eye
+            .newest("leases.coordination.k8s.io")
+            .first()
+            .and_then(|lease| lease.object["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned));
+        let replicas = self.installed.iter().filter(|machine| self.programs.runs(&Key::Bellhop((*machine).clone())));
+        let anybody = replicas.filter(|machine| self.is_on_the_lan(machine)).count() > 0;
+        let leader_hears = holder.is_none_or(|leader| !self.is_powered(&leader).unwrap_or(false) || self.is_on_the_lan(&leader));
+        let carrier_hears = target.node.is_empty() || !self.is_powered(&target.node).unwrap_or(false) || self.is_on_the_lan(&target.node);
+        anybody && leader_hears && carrier_hears
+    }
+
+    /// Whether a machine runs and every NIC of it that leads somewhere is up.
+    fn is_on_the_lan(&self, machine: &str) -> bool {
+        let Ok(id) = self.machine(machine) else { return false };
+        self.is_powered(machine).unwrap_or(false) && self.lan.fabric.borrow().interfaces(id).iter().all(|interface| interface.up)
+    }
+
+    /// Whether a switch inspects ARP: announcing for others cannot work behind it, and a scenario that has one says so.
+    fn is_inspected(&self, switch: &str) -> bool {
+        let switches = &self.scenario.topology.switches;
+        let Some(segment) = switches.get(switch).map(|switch| &switch.segment) else { return false };
+        switches.values().any(|other| other.segment == *segment && other.inspect_arp)
+    }
+
+    fn ask(&mut self, client: &str, target: &Target) -> Option<CurlId> {
+        let machine = self.machine(client).ok()?;
+        let to = SocketAddrV4::new(target.address, target.port);
+        let options = CurlOptions { to, path: "/".to_owned(), connect_timeout: None, max_time: Some(PATIENCE) };
+        Some(self.lan.fabric.borrow_mut().curl(machine, options))
+    }
+}
+
+fn missed(at: Instant, client: &str, target: &Target, within: Duration, last: &BTreeMap<(String, Target), String>) -> Missed {
+    let said = last.get(&(client.to_owned(), target.clone())).cloned().unwrap_or_else(|| "no answer".to_owned());
+    let (service, address) = (target.service.clone(), target.address.to_string());
+    Missed { at, client: client.to_owned(), service, address, within, last: said }
+}
