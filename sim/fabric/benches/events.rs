@@ -14,7 +14,7 @@ const HOSTS_PER_SWITCH: u8 = 47;
 
 /// A star with this many hosts, all pinging.
 fn star(hosts: u8) -> Fabric {
-    let latency = Latency { min: Duration::from_micros(5), max: Duration::from_micros(7) };
+    let latency = Latency::between(Duration::from_micros(5), Duration::from_micros(7));
     let mut fabric = Fabric::new(42);
     let middle = fabric.add_switch();
     let mut edge = middle;
