@@ -110,12 +110,22 @@ pub(crate) struct Switch {
     flood_draws: Numbered,
     /// Floods so far.
     floods: u64,
+    /// When the last one arrives where it arrives.
+    last_flood: Instant,
 }
 
 impl Switch {
     /// One without ports, whose floods draw from `draws`.
     pub(crate) fn new(config: SwitchConfig, draws: Numbered) -> Self {
-        Self { config, ports: Vec::new(), table: Table::default(), inspection: Inspection::default(), flood_draws: draws, floods: 0 }
+        Self {
+            config,
+            ports: Vec::new(),
+            table: Table::default(),
+            inspection: Inspection::default(),
+            flood_draws: draws,
+            floods: 0,
+            last_flood: Instant::ZERO,
+        }
     }
 
     /// Puts a cable into a new port.
@@ -172,6 +182,12 @@ impl Switch {
     pub(crate) fn draw_flood(&mut self) -> u64 {
         self.floods += 1;
         self.flood_draws.at(self.floods)
+    }
+
+    /// When a flood arrives that would arrive at `at` if it were alone: none overtakes another.
+    pub(crate) fn flood_in_order(&mut self, at: Instant) -> Instant {
+        self.last_flood = self.last_flood.max(at);
+        self.last_flood
     }
 
     /// What it has counted.

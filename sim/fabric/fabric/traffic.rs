@@ -3,13 +3,16 @@
 //! A frame that a switch floods reaches all NICs whose cables are alike and sound at one moment and in one event: a switch copies a frame
 //! out of all its ports at once, and the cables are of one make. What goes to other switches, or through a cable with a fault, goes by itself.
 
+use std::time::Duration;
+
+use bellhop_core::time::Instant;
+
 use super::{Fabric, NicId, Pending, SwitchId};
 use crate::frame::{FRAME_LENGTH_MAX, Frame};
 use crate::host::Effects;
 use crate::switch::Way;
 use crate::trace::{DropReason, Event, Place};
 use crate::wire::{End, Latency, Passage};
-use bellhop_core::time::Instant;
 
 /// Lists of receivers that are kept for the next flood, to save allocations.
 const SPARE_LISTS: usize = 64;
@@ -42,8 +45,13 @@ impl Fabric {
                 self.drop_frame(End::Nic(nic), DropReason::NoCarrier, frame);
             }
         }
+        self.keep_list(cables);
+    }
+
+    /// Keeps an empty list for the next flood.
+    fn keep_list(&mut self, list: Vec<u32>) {
         if self.spare_lists.len() < SPARE_LISTS {
-            self.spare_lists.push(cables);
+            self.spare_lists.push(list);
         }
     }
 
@@ -129,18 +137,24 @@ impl Fabric {
                 continue;
             }
             let latency = wire.latency;
-            let (shared, at) = *common.get_or_insert_with(|| (latency, self.now + std::time::Duration::from_nanos(latency.nanos(draw))));
-            if !port.uplink && shared == latency && wire.lanes[NIC_SIDE].joins_flood(at) {
+            if port.uplink {
+                self.send_into(port.cable, port.side, frame.clone());
+                continue;
+            }
+            let (shared, at) = *common.get_or_insert_with(|| {
+                let alone = self.now + Duration::from_nanos(latency.nanos(draw));
+                (latency, self.switches[switch].flood_in_order(alone))
+            });
+            if shared == latency && wire.lanes[NIC_SIDE].joins_flood(at) {
                 together.push(u32::try_from(port.cable).unwrap_or(u32::MAX));
             } else {
                 self.send_into(port.cable, port.side, frame.clone());
             }
         }
         self.switches[switch].ports = ports;
-        if let Some((_, at)) = common.filter(|_| !together.is_empty()) {
-            self.queue.push(at, Pending::Flood { cables: together, frame: frame.clone() });
-        } else {
-            self.spare_lists.push(together);
+        match common {
+            Some((_, at)) if !together.is_empty() => self.queue.push(at, Pending::Flood { cables: together, frame: frame.clone() }),
+            _ => self.keep_list(together),
         }
     }
 

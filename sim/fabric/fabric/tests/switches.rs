@@ -131,3 +131,24 @@ fn a_flood_of_sources_fills_the_table_and_then_unicast_reaches_everybody() {
     assert!(lan.events.borrow().iter().any(overheard));
     assert!(lan.fabric.switch_counters(SwitchId(0)).not_learned > 0);
 }
+
+#[test]
+fn a_storm_costs_one_event_for_each_switch_and_not_one_for_each_receiver() {
+    let mut lan = Lan::new(1);
+    for last in 100..150 {
+        let machine = lan.fabric.add_machine(MachineConfig::new(&format!("host{last}")).nic("eth0", mac(last), lan_ip(last), 24));
+        let nic = lan.fabric.nic(machine, "eth0").expect("it has an eth0");
+        lan.fabric.connect(nic, SwitchId(0), Latency::default());
+    }
+    lan.fabric.storm(lan.client, 100_000);
+    let end = Instant::from_millis(100);
+    let mut steps = 0_u32;
+    while lan.fabric.next_event().is_some_and(|at| at <= end) {
+        lan.fabric.step();
+        steps += 1;
+    }
+    // The storm's own clock, the arrival at the switch, the flood.
+    assert!((29_900..30_100).contains(&steps), "{steps} for 10,000 frames to 53 receivers");
+    let received = lan.events.borrow().iter().filter(|event| matches!(event, Event::Received { .. })).count();
+    assert!((525_000..530_100).contains(&received), "{received}");
+}
