@@ -84,7 +84,7 @@ impl Fabric {
             return;
         }
         self.trace.record(self.now, &Event::Sent { nic, frame: frame.clone() });
-        self.send_into(cable, side, frame);
+        self.send_into(cable, side, frame, None);
     }
 
     /// Does what a machine wants, and keeps the lists for the next time.
@@ -117,7 +117,7 @@ impl Fabric {
                 let to = &self.switches[switch].ports[to];
                 let (cable, side, open) = (to.cable, to.side, !to.blocked && self.cables[to.cable].carrier);
                 if open {
-                    self.send_into(cable, side, frame.clone());
+                    self.send_into(cable, side, frame.clone(), None);
                 }
             }
             Way::Flood => self.flood(switch, port, &frame),
@@ -138,7 +138,7 @@ impl Fabric {
             }
             let latency = wire.latency;
             if port.uplink {
-                self.send_into(port.cable, port.side, frame.clone());
+                self.send_into(port.cable, port.side, frame.clone(), None);
                 continue;
             }
             let (shared, at) = *common.get_or_insert_with(|| {
@@ -148,7 +148,7 @@ impl Fabric {
             if shared == latency && wire.lanes[NIC_SIDE].joins_flood(at) {
                 together.push(u32::try_from(port.cable).unwrap_or(u32::MAX));
             } else {
-                self.send_into(port.cable, port.side, frame.clone());
+                self.send_into(port.cable, port.side, frame.clone(), Some(draw));
             }
         }
         self.switches[switch].ports = ports;
@@ -158,14 +158,14 @@ impl Fabric {
         }
     }
 
-    /// Puts a frame into a live cable at one side; it comes out at the other, or not.
-    fn send_into(&mut self, cable: usize, side: usize, frame: Frame) {
+    /// Puts a frame into a live cable at one side; it comes out at the other, or not. `flood`: the draw that it shares with the copies of a flood.
+    fn send_into(&mut self, cable: usize, side: usize, frame: Frame, flood: Option<u64>) {
         let far = 1 - side;
         let wire = &mut self.cables[cable];
         if !wire.carrier {
             return;
         }
-        match wire.lanes[far].pass(self.now, &wire.latency, frame.len()) {
+        match wire.lanes[far].pass(self.now, &wire.latency, frame.len(), flood) {
             Passage::Dropped(reason) => {
                 let end = wire.ends[side];
                 self.drop_frame(end, reason, &frame);

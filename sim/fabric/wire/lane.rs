@@ -74,11 +74,12 @@ impl Lane {
         Self { draws: Numbered::new(seed, label), frames: 0, last: Instant::ZERO, impaired: None }
     }
 
-    /// What a frame of `length` bytes that enters now will go through.
-    pub(crate) fn pass(&mut self, now: Instant, latency: &Latency, length: usize) -> Passage {
+    /// What a frame of `length` bytes that enters now will go through. `flood`: the draw that it shares with the other copies of a flood; a fault on this
+    /// lane leaves its latency as it was.
+    pub(crate) fn pass(&mut self, now: Instant, latency: &Latency, length: usize, flood: Option<u64>) -> Passage {
         let number = self.frames;
         self.frames += 1;
-        let own = latency.nanos(self.draws.at(number));
+        let own = latency.nanos(flood.unwrap_or_else(|| self.draws.at(number)));
         match &mut self.impaired {
             None => {
                 Passage::Arrives { at: self.in_order(Instant::from_nanos(now.as_nanos().saturating_add(own))), twice: false, flipped: None }

@@ -92,8 +92,8 @@ fn a_packet_without_a_hop_left_goes_no_further_and_its_sender_is_told() {
     let mut routed = Routed::new();
     routed.ping(SERVER);
     routed.events.borrow_mut().clear();
-    let mut bytes = crate::packet::echo_request(AWAY, SERVER, 7, 1);
-    crate::frame::write_header(&mut bytes, mac(5), mac(0x11), smoltcp::wire::EthernetProtocol::Ipv4);
+    let mut bytes = packet::echo_request(AWAY, SERVER, 7, 1);
+    frame::write_header(&mut bytes, mac(5), mac(0x11), smoltcp::wire::EthernetProtocol::Ipv4);
     let mut packet = Ipv4Packet::new_unchecked(&mut bytes[14..]);
     packet.set_hop_limit(1);
     packet.fill_checksum();

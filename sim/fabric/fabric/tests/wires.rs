@@ -94,3 +94,19 @@ fn a_slow_cable_makes_round_trips_longer() {
     assert!(received(&text).contains("3 received"), "{text}");
     assert!(text.lines().filter(|line| line.contains("icmp_seq=3")).all(|line| line.contains("time=10.")), "{text}");
 }
+
+#[test]
+fn a_fault_that_hits_nothing_changes_nothing() {
+    let played = |fault: WireFault| {
+        let mut lan = Lan::new(1);
+        for machine in [lan.client, lan.nodes[2]] {
+            lan.fabric.set_wire(lan.eth0(machine), Direction::Both, fault.clone());
+        }
+        let text = lan.three_pings(lan_ip(4)) + &lan.three_pings(lan_ip(77));
+        // Copies of a flood come at one moment; the one through a faulty cable goes by itself, and may be told after the others.
+        let mut events: Vec<_> = lan.events.borrow().iter().map(|event| format!("{event:?}")).collect();
+        events.sort();
+        (text, events)
+    };
+    assert_eq!(played(WireFault::default()), played(WireFault { rate: Some(u64::MAX), ..WireFault::default() }));
+}

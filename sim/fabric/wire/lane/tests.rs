@@ -16,7 +16,7 @@ fn lane(fault: WireFault) -> Lane {
 /// What becomes of many frames, a millisecond apart.
 fn passages(fault: WireFault) -> Vec<Passage> {
     let mut lane = lane(fault);
-    (0..FRAMES).map(|number| lane.pass(Instant::from_millis(number), &Latency::default(), 100)).collect()
+    (0..FRAMES).map(|number| lane.pass(Instant::from_millis(number), &Latency::default(), 100, None)).collect()
 }
 
 fn is_lost(passage: &Passage) -> bool {
@@ -36,7 +36,7 @@ fn frames_arrive_within_the_latency_and_in_order() {
     let mut before = Instant::ZERO;
     for micros in 0..1000 {
         let now = Instant::from_nanos(micros * 1000);
-        let at = arrival(&lane.pass(now, &Latency::default(), 60)).expect("nothing is wrong");
+        let at = arrival(&lane.pass(now, &Latency::default(), 60, None)).expect("nothing is wrong");
         assert!(at >= before && at - now >= Duration::from_micros(50) && at - now <= Duration::from_micros(200));
         before = at;
     }
@@ -74,7 +74,8 @@ fn some_frames_come_twice_and_some_broken() {
 #[test]
 fn a_frame_that_is_held_back_is_overtaken_and_the_others_stay_in_order() {
     let mut lane = lane(WireFault { reorder: Chance::percent(20), ..WireFault::default() });
-    let at: Vec<_> = (0..1000).filter_map(|n| arrival(&lane.pass(Instant::from_nanos(n * 50_000), &Latency::default(), 60))).collect();
+    let at: Vec<_> =
+        (0..1000).filter_map(|n| arrival(&lane.pass(Instant::from_nanos(n * 50_000), &Latency::default(), 60, None))).collect();
     let overtaken = at.windows(2).filter(|pair| pair[1] < pair[0]).count();
     assert!((150..250).contains(&overtaken), "{overtaken}");
     let late = at.iter().zip(0..).map(|(at, n)| *at - Instant::from_nanos(n * 50_000)).max();
@@ -93,13 +94,13 @@ fn a_delay_is_added_and_frames_stay_in_order() {
 fn a_limited_rate_lets_so_many_bits_through_and_drops_what_its_queue_cannot_hold() {
     // 101 frames of 100 + 24 bytes at once: one on its way out and a hundred behind it; 992 bits take 992 µs at a megabit.
     let mut lane = lane(WireFault { rate: Some(1_000_000), ..WireFault::default() });
-    let passages: Vec<_> = (0..150).map(|_| lane.pass(Instant::ZERO, &Latency::default(), 100)).collect();
+    let passages: Vec<_> = (0..150).map(|_| lane.pass(Instant::ZERO, &Latency::default(), 100, None)).collect();
     let at: Vec<_> = passages.iter().filter_map(arrival).collect();
     assert_eq!(at.len(), 101);
     assert!(passages[101..].iter().all(|passage| *passage == Passage::Dropped(DropReason::QueueFull)));
     let last = *at.last().expect("the queue let some through") - Instant::ZERO;
     assert!(last >= Duration::from_micros(101 * 992 + 50) && last <= Duration::from_micros(101 * 992 + 200), "{last:?}");
-    assert!(arrival(&lane.pass(Instant::from_millis(200), &Latency::default(), 100)).is_some(), "the queue is empty again");
+    assert!(arrival(&lane.pass(Instant::from_millis(200), &Latency::default(), 100, None)).is_some(), "the queue is empty again");
 }
 
 #[test]
