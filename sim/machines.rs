@@ -162,7 +162,7 @@ impl Builder {
 }
 
 fn latency(segment: Option<&Segment>) -> Latency {
-    segment.map_or_else(Latency::default, |segment| Latency { min: segment.latency.min, max: segment.latency.max })
+    segment.map_or_else(Latency::default, |segment| Latency::between(segment.latency.min, segment.latency.max))
 }
 
 fn v4(net: IpNet) -> Option<(Ipv4Addr, u8)> {

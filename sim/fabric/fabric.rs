@@ -10,21 +10,27 @@ use bellhop_core::link::Interface;
 use bellhop_core::name::InterfaceName;
 use bellhop_core::time::Instant;
 
-use crate::frame::{FRAME_LENGTH_MAX, Frame};
+use crate::frame::Frame;
 use crate::host::{Effects, Happened, Host, MachineConfig, Timer};
 use crate::neighbor::Neighbor;
 use crate::queue::Queue;
-use crate::random::stream;
-use crate::switch::{Switch, Way};
+use crate::random::Numbered;
+use crate::switch::{Switch, SwitchConfig, SwitchCounters};
 use crate::trace::{Event, Sink, Trace};
 use crate::wire::{Cable, End, Latency};
 
+mod freeze;
+mod hostile;
 mod nodes;
 mod ports;
 mod programs;
 #[cfg(test)]
 mod tests;
+mod traffic;
+mod tree;
+mod wires;
 
+pub use hostile::{SpoofId, StormId};
 pub use ports::PortId;
 
 macro_rules! id {
@@ -71,6 +77,10 @@ pub struct Fabric {
     queue: Queue<Pending>,
     /// Machines, by id.
     machines: Vec<Host>,
+    /// The first NIC of each machine: a machine's NICs have consecutive ids.
+    first_nics: Vec<usize>,
+    /// What waits for machines that stand still.
+    frozen: Vec<Option<Box<freeze::Frozen>>>,
     /// NICs of all machines, by id.
     nics: Vec<NicPlace>,
     /// Switches, by id.
@@ -83,10 +93,14 @@ pub struct Fabric {
     ports: ports::Ports,
     /// Programs of all machines.
     programs: programs::Programs,
+    /// Who speaks for addresses that are not theirs, and who storms.
+    hostile: hostile::Hostile,
     /// Machines whose interfaces may look different since the driver last asked.
     changed: BTreeSet<MachineId>,
     /// Room for a machine's effects, kept to save allocations.
     effects: Effects,
+    /// Room for the receivers of floods, likewise.
+    spare_lists: Vec<Vec<u32>>,
 }
 
 /// Where a NIC is.
@@ -101,8 +115,16 @@ struct NicPlace {
 
 /// Something that will happen.
 enum Pending {
-    /// A frame comes out of a cable.
-    Arrival { cable: u32, side: u8, frame: Frame },
+    /// A frame comes out of a cable. `broken`: its check sequence does not fit.
+    Arrival { cable: u32, side: u8, broken: bool, frame: Frame },
+    /// The copies of a flooded frame come out of all these cables, each at its NIC.
+    Flood { cables: Vec<u32>, frame: Frame },
+    /// The spanning tree opens a cable between switches.
+    Converged { cable: u32 },
+    /// A spoofer's next frames.
+    Spoof(SpoofId),
+    /// A storm's next frame.
+    Storm(StormId),
     /// A machine's timer.
     Timer { machine: u32, boots: u32, timer: Timer },
 }
@@ -115,26 +137,55 @@ impl Fabric {
             now: Instant::ZERO,
             queue: Queue::new(),
             machines: Vec::new(),
+            first_nics: Vec::new(),
+            frozen: Vec::new(),
             nics: Vec::new(),
             switches: Vec::new(),
             cables: Vec::new(),
             trace: Trace::default(),
             ports: ports::Ports::default(),
             programs: programs::Programs::default(),
+            hostile: hostile::Hostile::default(),
             changed: BTreeSet::new(),
             effects: Effects::default(),
+            spare_lists: Vec::new(),
         }
     }
 
-    /// Adds a switch without a cable.
+    /// Adds an ordinary switch without a cable.
     pub fn add_switch(&mut self) -> SwitchId {
-        self.switches.push(Switch::default());
-        SwitchId(self.switches.len() - 1)
+        self.add_switch_with(SwitchConfig::default())
+    }
+
+    /// Adds a switch without a cable.
+    pub fn add_switch_with(&mut self, config: SwitchConfig) -> SwitchId {
+        let id = self.switches.len();
+        self.switches.push(Switch::new(config, Numbered::new(self.seed, &format!("switch {id}"))));
+        SwitchId(id)
+    }
+
+    /// What a switch has counted.
+    pub fn switch_counters(&self, switch: SwitchId) -> SwitchCounters {
+        self.switches[switch.0].counters()
+    }
+
+    /// For ARP inspection: binds an address to a NIC, which must be plugged into this very switch; what was bound before is forgotten.
+    pub fn bind_address(&mut self, switch: SwitchId, address: Ipv4Addr, nic: NicId) {
+        let place = &self.nics[nic.0];
+        let mac = self.machines[place.machine].nics[place.index].config.mac;
+        let Some((cable, side)) = place.cable else { return };
+        if let End::Port { switch: found, port } = self.cables[cable].ends[1 - side]
+            && found == switch.0
+        {
+            self.switches[found].bind(address, mac, port);
+        }
     }
 
     /// Adds a machine that is switched on, without a cable.
     pub fn add_machine(&mut self, config: MachineConfig) -> MachineId {
         let machine = self.machines.len();
+        self.first_nics.push(self.nics.len());
+        self.frozen.push(None);
         self.nics.extend((0..config.nics.len()).map(|index| NicPlace { machine, index, cable: None }));
         self.machines.push(Host::new(self.now, config, self.seed));
         MachineId(machine)
@@ -142,25 +193,28 @@ impl Fabric {
 
     /// Plugs a NIC into a switch. A cable that was in it is pulled out of it first.
     pub fn connect(&mut self, nic: NicId, switch: SwitchId, latency: Latency) {
-        self.set_carrier(nic, false);
+        self.set_plugged(nic, false);
         let port = self.switches[switch.0].ports.len();
         let place = &self.nics[nic.0];
         let config = &self.machines[place.machine].config;
         let label = format!("cable {} {}", config.name, config.nics[place.index].name);
-        let cable = self.add_cable([End::Nic(nic.0), End::Port { switch: switch.0, port }], latency, &label);
-        self.nics[nic.0].cable = Some((cable, 0));
-        self.switches[switch.0].ports.push((cable, 1));
+        let cable = self.add_cable([End::Nic(nic.0), End::Port { switch: switch.0, port }], latency, label);
+        self.nics[nic.0].cable = Some((cable, traffic::NIC_SIDE));
+        self.switches[switch.0].plug(cable, 1, false);
         self.set_carrier(nic, true);
     }
 
-    /// Connects two switches. No tree is computed: a loop of switches floods for ever.
+    /// Connects two switches. Where that makes a loop, a spanning tree keeps frames from going round; it is found converged.
     pub fn connect_switches(&mut self, one: SwitchId, other: SwitchId, latency: Latency) {
         let first = End::Port { switch: one.0, port: self.switches[one.0].ports.len() };
         let second_port = self.switches[other.0].ports.len() + usize::from(one == other);
         let second = End::Port { switch: other.0, port: second_port };
-        let cable = self.add_cable([first, second], latency, &format!("cable sw{} sw{}", one.0, other.0));
-        self.switches[one.0].ports.push((cable, 0));
-        self.switches[other.0].ports.push((cable, 1));
+        let beside = self.switches[one.0].ports.iter().filter(|port| self.cables[port.cable].joins(one.0, other.0)).count();
+        let label = format!("cable sw{} sw{} {beside}", one.0, other.0);
+        let cable = self.add_cable([first, second], latency, label);
+        self.switches[one.0].plug(cable, 0, true);
+        self.switches[other.0].plug(cable, 1, true);
+        self.grow_tree(true);
     }
 
     /// A machine's NIC by name.
@@ -200,16 +254,18 @@ impl Fabric {
         let Some((at, pending)) = self.queue.pop() else { return false };
         self.now = self.now.max(at);
         match pending {
-            Pending::Arrival { cable, side, frame } => self.arrive(cable as usize, usize::from(side), frame),
+            Pending::Arrival { cable, side, broken, frame } => self.arrive(cable as usize, usize::from(side), broken, frame),
+            Pending::Flood { cables, frame } => self.arrive_flood(cables, &frame),
             Pending::Timer { machine, boots, timer } => {
                 let machine = machine as usize;
-                let host = &mut self.machines[machine];
+                let host = &self.machines[machine];
                 if host.powered && host.boots == boots {
-                    let mut effects = std::mem::take(&mut self.effects);
-                    host.handle_timer(self.now, timer, &mut effects);
-                    self.carry_out(machine, effects);
+                    self.fire(machine, timer);
                 }
             }
+            Pending::Converged { cable } => self.converged(cable as usize),
+            Pending::Spoof(id) => self.spoof_again(id),
+            Pending::Storm(id) => self.storm_on(id),
         }
         true
     }
@@ -272,100 +328,16 @@ impl Fabric {
         std::mem::take(&mut self.changed).into_iter().collect()
     }
 
-    /// The NIC with this index in a machine. A machine's NICs have consecutive ids.
+    /// The NIC with this index in a machine.
     fn nic_id(&self, machine: usize, index: usize) -> Option<NicId> {
-        let first = self.nics.partition_point(|place| place.machine < machine);
-        let place = self.nics.get(first + index)?;
-        (place.machine == machine).then_some(NicId(first + index))
+        let id = self.first_nics[machine] + index;
+        (self.nics.get(id)?.machine == machine).then_some(NicId(id))
     }
 
     /// Lays a cable.
-    fn add_cable(&mut self, ends: [End; 2], latency: Latency, label: &str) -> usize {
-        self.cables.push(Cable::new(ends, latency, stream(self.seed, label)));
+    fn add_cable(&mut self, ends: [End; 2], latency: Latency, label: String) -> usize {
+        self.cables.push(Cable::new(ends, latency, self.seed, label));
         self.cables.len() - 1
-    }
-
-    /// A frame comes out of a cable.
-    fn arrive(&mut self, cable: usize, side: usize, frame: Frame) {
-        if !self.cables[cable].up {
-            return;
-        }
-        match self.cables[cable].ends[side] {
-            End::Port { switch, port } => {
-                let way = self.switches[switch].handle_frame(self.now, port, frame.source(), frame.destination());
-                self.forward(switch, port, way, &frame);
-                self.trace.record(self.now, &Event::Switched { switch: SwitchId(switch), port, frame });
-            }
-            End::Nic(nic) => {
-                let (machine, index) = (self.nics[nic].machine, self.nics[nic].index);
-                let host = &mut self.machines[machine];
-                if !host.is_nic_up(index) {
-                    return;
-                }
-                let mac = host.nics[index].config.mac;
-                self.ports.hear(NicId(nic), mac, &frame);
-                let mut effects = std::mem::take(&mut self.effects);
-                host.handle_frame(self.now, index, &frame, &mut effects);
-                self.trace.record(self.now, &Event::Received { nic: NicId(nic), frame });
-                self.carry_out(machine, effects);
-            }
-        }
-    }
-
-    /// Sends a frame on from a switch.
-    fn forward(&mut self, switch: usize, from: usize, way: Way, frame: &Frame) {
-        match way {
-            Way::Nowhere => {}
-            Way::Port(port) => {
-                let (cable, side) = self.switches[switch].ports[port];
-                self.send_into(cable, side, frame.clone());
-            }
-            Way::Flood => {
-                for port in (0..self.switches[switch].ports.len()).filter(|port| *port != from) {
-                    let (cable, side) = self.switches[switch].ports[port];
-                    self.send_into(cable, side, frame.clone());
-                }
-            }
-        }
-    }
-
-    /// Puts a frame into a cable at one side; it comes out at the other.
-    fn send_into(&mut self, cable: usize, side: usize, frame: Frame) {
-        let far = 1 - side;
-        let wire = &mut self.cables[cable];
-        if wire.up {
-            let at = wire.arrival(self.now, far);
-            let cable = u32::try_from(cable).unwrap_or(u32::MAX);
-            self.queue.push(at, Pending::Arrival { cable, side: u8::from(far == 1), frame });
-        }
-    }
-
-    /// A NIC sends a frame, if it can.
-    fn send_from(&mut self, nic: NicId, frame: Frame) {
-        let place = &self.nics[nic.0];
-        let up = self.machines[place.machine].is_nic_up(place.index);
-        if let Some((cable, side)) = place.cable.filter(|_| up && frame.len() <= FRAME_LENGTH_MAX) {
-            self.trace.record(self.now, &Event::Sent { nic, frame: frame.clone() });
-            self.send_into(cable, side, frame);
-        }
-    }
-
-    /// Does what a machine wants, and keeps the lists for the next time.
-    fn carry_out(&mut self, machine: usize, mut effects: Effects) {
-        for happened in effects.happened.drain(..) {
-            self.note(machine, happened);
-        }
-        for (index, frame) in effects.transmit.drain(..) {
-            if let Some(nic) = self.nic_id(machine, index) {
-                self.send_from(nic, frame);
-            }
-        }
-        let boots = self.machines[machine].boots;
-        for (at, timer) in effects.timers.drain(..) {
-            let machine = u32::try_from(machine).unwrap_or(u32::MAX);
-            self.queue.push(at, Pending::Timer { machine, boots, timer });
-        }
-        self.effects = effects;
     }
 
     /// Writes what happened in a machine into the trace.

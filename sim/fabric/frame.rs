@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use bellhop_core::mac::MacAddr;
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of the Ethernet header: destination, source, EtherType.
 pub const ETHERNET_HEADER_LENGTH: usize = 14;
@@ -17,22 +18,41 @@ pub const FRAME_LENGTH_MAX: usize = 1518;
 
 /// One Ethernet frame, from the destination address on, without the check sequence. A copy shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame(Rc<[u8]>);
+pub struct Frame {
+    /// The bytes.
+    bytes: Rc<[u8]>,
+    /// Their hash: the trace takes it at every hop, and it is the same at each.
+    hash: u64,
+}
 
 impl Frame {
     /// Where it goes.
     pub fn destination(&self) -> MacAddr {
-        mac_at(&self.0, 0)
+        mac_at(&self.bytes, 0)
     }
 
     /// Who says it is from.
     pub fn source(&self) -> MacAddr {
-        mac_at(&self.0, 6)
+        mac_at(&self.bytes, 6)
     }
 
     /// What follows the header. A VLAN tag is an EtherType of its own (0x8100).
     pub fn ethertype(&self) -> u16 {
-        self.0.get(12..14).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+        self.bytes.get(12..14).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+
+    /// The hash of its bytes.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// The same frame with one bit flipped, counted from its first; itself if it has not so many.
+    pub(crate) fn with_flipped_bit(&self, bit: usize) -> Self {
+        let mut bytes = self.bytes.to_vec();
+        if let Some(byte) = bytes.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
+        }
+        Self::from(&bytes[..])
     }
 
     /// The ARP message in it, if it is an untagged frame with a whole one for Ethernet and IPv4.
@@ -40,7 +60,7 @@ impl Frame {
         if self.ethertype() != u16::from(EthernetProtocol::Arp) {
             return None;
         }
-        Arp::parse(self.0.get(ETHERNET_HEADER_LENGTH..)?)
+        Arp::parse(self.bytes.get(ETHERNET_HEADER_LENGTH..)?)
     }
 }
 
@@ -48,13 +68,13 @@ impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl From<&[u8]> for Frame {
     fn from(bytes: &[u8]) -> Self {
-        Self(Rc::from(bytes))
+        Self { bytes: Rc::from(bytes), hash: xxh3_64(bytes) }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::proxy::Proxy;
 use crate::random::stream;
 use crate::tcp::TcpStack;
 
+mod addresses;
 mod arp;
 mod ip;
 mod node;
@@ -183,9 +184,9 @@ impl Alarm {
         sooner
     }
 
-    /// Whether the timer that fires now is the one that was set last.
+    /// Whether the timer that fires now is the one that was set last. On a machine that stood still it fires late.
     pub(crate) fn rings(&mut self, now: Instant) -> bool {
-        let rings = self.0 == Some(now);
+        let rings = self.0.is_some_and(|set| set <= now);
         if rings {
             self.0 = None;
         }
@@ -274,6 +275,7 @@ impl Host {
         self.proxy = None;
         self.conntrack = Conntrack::default();
         self.nics.iter_mut().for_each(|nic| nic.neighbors.clear());
+        self.release_all();
     }
 
     /// It boots, at once, with every NIC set up and nothing else.

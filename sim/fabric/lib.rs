@@ -23,7 +23,7 @@ mod trace;
 mod wire;
 
 pub use curl::{Answer, CurlError, CurlOptions, CurlReport, KERNEL_CONNECT};
-pub use fabric::{CurlId, Fabric, MachineId, NicId, PingId, PortId, SwitchId};
+pub use fabric::{CurlId, Fabric, MachineId, NicId, PingId, PortId, SpoofId, StormId, SwitchId};
 pub use frame::{Arp, ETHERNET_HEADER_LENGTH, FRAME_LENGTH_MAX, Frame, Operation};
 pub use host::{MachineConfig, NicConfig, Route};
 pub use neighbor::{Neighbor, NeighborSettings, NeighborState};
@@ -31,6 +31,6 @@ pub use ping::{Echo, EchoOutcome, PingOptions};
 pub use pod::PodConfig;
 pub use proxy::{Endpoint, PortRules, ProxyMode, ProxyRules, ServiceRules, TrafficPolicy};
 pub use random::stream;
-pub use switch::AGEING;
-pub use trace::{Event, Sink};
-pub use wire::Latency;
+pub use switch::{AGEING, CONVERGE_RSTP, CONVERGE_STP, SwitchConfig, SwitchCounters};
+pub use trace::{DropReason, Event, Place, Sink};
+pub use wire::{Chance, Direction, Latency, Shape, WireFault};

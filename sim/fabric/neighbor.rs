@@ -255,7 +255,7 @@ impl NeighborTable {
     pub(crate) fn handle_timer(&mut self, now: Instant, address: Ipv4Addr, out: &mut Vec<Outcome>) {
         let reachable = nanos(self.reachable(now));
         let settings = &self.settings;
-        let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.timer == Some(now)) else { return };
+        let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.timer.is_some_and(|due| due <= now)) else { return };
         entry.timer = None;
         let before = entry.state;
         let next = match entry.state {

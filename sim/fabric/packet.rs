@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket,
-    TcpRepr, TcpSeqNumber,
+    Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv4TimeExceeded, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
 use crate::frame::ETHERNET_HEADER_LENGTH;
@@ -47,13 +47,16 @@ pub(crate) fn source(bytes: &[u8]) -> Option<Ipv4Addr> {
     Some(Ipv4Packet::new_checked(bytes.get(HEADROOM..)?).ok()?.src_addr())
 }
 
-/// Counts one hop off. `false` if that was the last.
+/// Counts one hop off. `false`, and nothing is changed, if none is left.
 pub(crate) fn decrement_ttl(bytes: &mut [u8]) -> bool {
     let mut packet = Ipv4Packet::new_unchecked(&mut bytes[HEADROOM..]);
     let ttl = packet.hop_limit();
-    packet.set_hop_limit(ttl.saturating_sub(1));
+    if ttl <= 1 {
+        return false;
+    }
+    packet.set_hop_limit(ttl - 1);
     packet.fill_checksum();
-    ttl > 1
+    true
 }
 
 /// What connection tracking reads of a TCP segment.
@@ -172,6 +175,16 @@ pub(crate) fn echo_reply(request: &[u8]) -> Vec<u8> {
 
 /// Tells a sender that its packet found no host (code 1) or no port (code 3).
 pub(crate) fn unreachable(from: Ipv4Addr, undelivered: &[u8], reason: Icmpv4DstUnreachable) -> Option<Vec<u8>> {
+    complaint(from, undelivered, |header, data| Icmpv4Repr::DstUnreachable { reason, header, data })
+}
+
+/// Tells a sender that its packet had no hop left (ICMP time exceeded in transit, RFC 792).
+pub(crate) fn time_exceeded(from: Ipv4Addr, expired: &[u8]) -> Option<Vec<u8>> {
+    complaint(from, expired, |header, data| Icmpv4Repr::TimeExceeded { reason: Icmpv4TimeExceeded::TtlExpired, header, data })
+}
+
+/// An ICMP error about a packet, which it quotes.
+fn complaint(from: Ipv4Addr, undelivered: &[u8], error: impl FnOnce(Ipv4Repr, &[u8]) -> Icmpv4Repr<'_>) -> Option<Vec<u8>> {
     let packet = Ipv4Packet::new_checked(undelivered.get(HEADROOM..)?).ok()?;
     // RFC 1122 §3.2.2: never about an ICMP error; about an echo it is fine.
     let about_icmp_error = packet.next_header() == IpProtocol::Icmp && packet.payload().first().is_none_or(|kind| *kind != 8);
@@ -180,7 +193,7 @@ pub(crate) fn unreachable(from: Ipv4Addr, undelivered: &[u8], reason: Icmpv4DstU
     }
     let quoted = packet.payload().get(..packet.payload().len().min(8))?;
     let header = Ipv4Repr::parse(&packet, &ChecksumCapabilities::ignored()).ok()?;
-    Some(icmp_packet(from, packet.src_addr(), &Icmpv4Repr::DstUnreachable { reason, header, data: quoted }))
+    Some(icmp_packet(from, packet.src_addr(), &error(header, quoted)))
 }
 
 /// The reset that a kernel answers a segment with for which it has no socket (RFC 9293 §3.10.7.1). None for a reset.

@@ -74,6 +74,8 @@ pub(crate) struct Ping {
     source: Option<Ipv4Addr>,
     /// When it started.
     started: Instant,
+    /// When the next request is due.
+    due: Instant,
     /// When the last request went out.
     last_sent: Instant,
     /// Requests sent.
@@ -123,6 +125,7 @@ impl Ping {
             options: PingOptions { interval: options.interval.max(Duration::from_micros(1)), ..options },
             source,
             started: now,
+            due: now,
             last_sent: now,
             transmitted: 0,
             outstanding: VecDeque::new(),
@@ -149,7 +152,7 @@ impl Ping {
         if self.done {
             return None;
         }
-        Some(if self.sent_all() { self.linger_until() } else { self.started + self.options.interval * self.transmitted })
+        Some(if self.sent_all() { self.linger_until() } else { self.due })
     }
 
     /// The next request: source, destination, number, and whether an answer since the last one confirms the neighbor.
@@ -166,6 +169,9 @@ impl Ping {
         }
         self.transmitted += 1;
         self.last_sent = now;
+        // After standing still it does not catch up (iputils, pinger: its tokens are bounded).
+        let due = self.due + self.options.interval;
+        self.due = if due > now { due } else { now + self.options.interval };
         self.outstanding.push_back((self.transmitted, now));
         let confirms = std::mem::take(&mut self.confirms);
         self.source.map(|source| (source, self.options.to, self.transmitted, confirms))

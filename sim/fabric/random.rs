@@ -19,8 +19,35 @@ pub fn stream(seed: u64, label: &str) -> ChaCha8Rng {
 
 /// A number from `0..bound`, all about equally likely (the bias is below bound / 2⁶⁴); 0 where `bound` is 0.
 pub(crate) fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
-    let product = u128::from(rng.next_u64()) * u128::from(bound);
-    u64::try_from(product >> 64).unwrap_or(0)
+    scale(rng.next_u64(), bound)
+}
+
+/// Numbers of a stream that are had by their place in it, in any order: SplitMix64 (Steele, Lea, Flood 2014), whose n-th number needs none
+/// before it. Cables and switches draw for the n-th frame, so that what is not drawn for one frame shifts nothing for the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbered {
+    /// Where it starts.
+    key: u64,
+}
+
+impl Numbered {
+    /// The numbers of `label` under `seed`.
+    pub(crate) fn new(seed: u64, label: &str) -> Self {
+        Self { key: stream(seed, label).next_u64() }
+    }
+
+    /// The n-th number.
+    pub(crate) fn at(self, n: u64) -> u64 {
+        let mut z = self.key.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// A draw as a number from `0..bound`, all about equally likely.
+pub(crate) fn scale(draw: u64, bound: u64) -> u64 {
+    u64::try_from((u128::from(draw) * u128::from(bound)) >> 64).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -33,6 +60,14 @@ mod tests {
         assert_eq!(first(1, "cable a"), first(1, "cable a"));
         assert_ne!(first(1, "cable a"), first(2, "cable a"));
         assert_ne!(first(1, "cable a"), first(1, "cable b"));
+    }
+
+    #[test]
+    fn numbered_draws_are_spread_evenly_and_differ_by_label() {
+        let draws = Numbered::new(1, "cable a");
+        let low = (0..10_000).filter(|n| scale(draws.at(*n), 10) == 0).count();
+        assert!((900..1100).contains(&low), "{low} of 10,000 in the lowest tenth");
+        assert_ne!(draws.at(3), Numbered::new(1, "cable b").at(3));
     }
 
     #[test]

@@ -1,18 +1,71 @@
-//! A learning switch: which port a MAC was last heard on, and where a frame goes (IEEE 802.1D §7.7 to 7.9).
+//! A learning switch: which port a MAC was last heard on, where a frame goes (IEEE 802.1D §7.7 to 7.9), and what it refuses.
 //!
-//! It knows ports by number, no cables, and nothing above Ethernet.
+//! It knows ports by number, no cables, and above Ethernet only what ARP inspection reads. Which ports the spanning tree blocks is told to it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 
+use crate::frame::Frame;
+use crate::random::Numbered;
+use crate::trace::DropReason;
+
+mod inspection;
+mod storm;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use inspection::Inspection;
+use storm::Bucket;
+use table::Table;
+
 /// How long a MAC is remembered (802.1D's recommended ageing time).
 pub const AGEING: Duration = Duration::from_secs(300);
 
-/// MACs that a switch remembers, as a small access switch does; a full table learns nothing new and floods.
-const ADDRESSES_MAX: usize = 8192;
+/// How long a rapid spanning tree takes to converge where it cannot agree at once: a missed hello is three times two seconds at worst, an
+/// agreed change some milliseconds; two seconds is what administrators reckon with (IEEE 802.1D-2004 §17).
+pub const CONVERGE_RSTP: Duration = Duration::from_secs(2);
+
+/// The same of the first spanning tree: listening and learning, a forward delay of 15 s each (IEEE 802.1D-1998 §8.10).
+pub const CONVERGE_STP: Duration = Duration::from_secs(30);
+
+/// What a switch can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchConfig {
+    /// How long a MAC that is not heard is remembered.
+    pub ageing: Duration,
+    /// MACs that it can remember. A full table learns nothing new: frames to whoever is not in it are flooded, as real switches do (and as
+    /// `macof` makes them). 8,192 is a small access switch's.
+    pub table_max: usize,
+    /// Broadcasts a second that a port may bring in; the excess is dropped. `None`: all.
+    pub storm_limit: Option<u32>,
+    /// Dynamic ARP inspection: an IPv4 address is bound to the MAC and the port where it was first seen as an ARP sender, or to what
+    /// [`crate::Fabric::bind_address`] says. ARP that says otherwise, or whose sender is not its Ethernet source, is dropped. Ports to
+    /// other switches are trusted, as administrators set them.
+    pub inspect: bool,
+    /// How long the spanning tree takes to converge anew; of the switches of one tree, the slowest counts.
+    pub converge: Duration,
+}
+
+impl Default for SwitchConfig {
+    /// A small access switch with a rapid spanning tree, and nothing refused.
+    fn default() -> Self {
+        Self { ageing: AGEING, table_max: 8192, storm_limit: None, inspect: false, converge: CONVERGE_RSTP }
+    }
+}
+
+/// What a switch has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwitchCounters {
+    /// MACs in the table, aged ones perhaps among them.
+    pub known: usize,
+    /// How often a MAC was heard on another port than the one it was known on.
+    pub moves: u64,
+    /// How often a MAC was not learned because the table was full.
+    pub not_learned: u64,
+}
 
 /// Where a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,88 +76,122 @@ pub(crate) enum Way {
     Flood,
     /// Nowhere: its destination is where it came from.
     Nowhere,
+    /// Nowhere: it is refused.
+    Refused(DropReason),
+}
+
+/// A port.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// The cable in it.
+    pub(crate) cable: usize,
+    /// The side of the cable that is ours.
+    pub(crate) side: usize,
+    /// Whether it leads to another switch.
+    pub(crate) uplink: bool,
+    /// Whether the spanning tree lets nothing pass.
+    pub(crate) blocked: bool,
+    /// How many broadcasts it has brought of late.
+    bucket: Bucket,
 }
 
 /// A switch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Switch {
-    /// The cable in each port and the side of it that is ours.
-    pub(crate) ports: Vec<(usize, usize)>,
-    /// The forwarding table: port and when it was last heard there.
-    table: BTreeMap<MacAddr, (usize, Instant)>,
+    /// What it was told.
+    pub(crate) config: SwitchConfig,
+    /// Its ports.
+    pub(crate) ports: Vec<Port>,
+    /// The forwarding table.
+    table: Table,
+    /// Who may say what in ARP.
+    inspection: Inspection,
+    /// Draws for floods.
+    flood_draws: Numbered,
+    /// Floods so far.
+    floods: u64,
+    /// When the last one arrives where it arrives.
+    last_flood: Instant,
 }
 
 impl Switch {
+    /// One without ports, whose floods draw from `draws`.
+    pub(crate) fn new(config: SwitchConfig, draws: Numbered) -> Self {
+        Self {
+            config,
+            ports: Vec::new(),
+            table: Table::default(),
+            inspection: Inspection::default(),
+            flood_draws: draws,
+            floods: 0,
+            last_flood: Instant::ZERO,
+        }
+    }
+
+    /// Puts a cable into a new port.
+    pub(crate) fn plug(&mut self, cable: usize, side: usize, uplink: bool) {
+        self.ports.push(Port { cable, side, uplink, blocked: false, bucket: Bucket::default() });
+    }
+
     /// Learns where the source is and says where the frame goes.
-    pub(crate) fn handle_frame(&mut self, now: Instant, port: usize, source: MacAddr, destination: MacAddr) -> Way {
-        self.learn(now, port, source);
+    pub(crate) fn handle_frame(&mut self, now: Instant, port: usize, frame: &Frame) -> Way {
+        let (source, destination) = (frame.source(), frame.destination());
+        let Some(came_in) = self.ports.get_mut(port) else { return Way::Refused(DropReason::Blocked) };
+        if came_in.blocked {
+            return Way::Refused(DropReason::Blocked);
+        }
+        let limit = self.config.storm_limit.filter(|_| destination == MacAddr::BROADCAST);
+        if limit.is_some_and(|limit| !came_in.bucket.takes(now, limit)) {
+            return Way::Refused(DropReason::StormLimit);
+        }
+        if self.config.inspect
+            && !came_in.uplink
+            && let Err(reason) = self.inspection.inspect(port, frame, self.config.table_max)
+        {
+            return Way::Refused(reason);
+        }
+        self.table.learn(now, port, source, &self.config);
         if !destination.is_unicast() {
             return Way::Flood;
         }
-        match self.table.get(&destination) {
-            Some((_, heard)) if now - *heard > AGEING => Way::Flood,
-            Some((known, _)) if *known == port => Way::Nowhere,
-            Some((known, _)) => Way::Port(*known),
+        match self.table.port_of(now, destination, self.config.ageing) {
+            Some(known) if known == port => Way::Nowhere,
+            Some(known) => Way::Port(known),
             None => Way::Flood,
         }
     }
 
-    /// A port lost its cable: what was behind it is forgotten.
+    /// A port lost its carrier: what was behind it is forgotten.
     pub(crate) fn forget_port(&mut self, port: usize) {
-        self.table.retain(|_, (known, _)| *known != port);
+        self.table.forget(|known| known == port);
     }
 
-    /// Remembers a source.
-    fn learn(&mut self, now: Instant, port: usize, source: MacAddr) {
-        if let Some(entry) = self.table.get_mut(&source) {
-            *entry = (port, now);
-            return;
-        }
-        if !source.is_unicast() {
-            return;
-        }
-        if self.table.len() >= ADDRESSES_MAX {
-            self.table.retain(|_, (_, heard)| now - *heard <= AGEING);
-        }
-        if self.table.len() < ADDRESSES_MAX {
-            self.table.insert(source, (port, now));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-    const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
-
-    #[test]
-    fn an_unknown_destination_is_flooded_and_a_learned_one_is_not() {
-        let mut switch = Switch::default();
-        assert_eq!(switch.handle_frame(Instant::ZERO, 1, A, B), Way::Flood);
-        assert_eq!(switch.handle_frame(Instant::ZERO, 2, B, A), Way::Port(1));
-        assert_eq!(switch.handle_frame(Instant::ZERO, 1, B, A), Way::Nowhere);
+    /// The tree has changed: whatever was behind another switch may now be behind yet another (a topology change flushes all but edge ports,
+    /// 802.1D-2004 §17.11).
+    pub(crate) fn forget_uplinks(&mut self) {
+        let ports = &self.ports;
+        self.table.forget(|known| ports.get(known).is_none_or(|port| port.uplink));
     }
 
-    #[test]
-    fn an_address_is_forgotten_after_its_age_and_with_its_port() {
-        let mut switch = Switch::default();
-        switch.handle_frame(Instant::ZERO, 1, A, B);
-        assert_eq!(switch.handle_frame(Instant::ZERO + AGEING, 2, B, A), Way::Port(1));
-        assert_eq!(switch.handle_frame(Instant::ZERO + AGEING + Duration::from_secs(1), 2, B, A), Way::Flood);
-        switch.handle_frame(Instant::from_millis(400_000), 1, A, B);
-        switch.forget_port(1);
-        assert_eq!(switch.handle_frame(Instant::from_millis(400_000), 2, B, A), Way::Flood);
+    /// Binds an address by hand, for inspection.
+    pub(crate) fn bind(&mut self, address: std::net::Ipv4Addr, mac: MacAddr, port: usize) {
+        self.inspection.bind(address, mac, port);
     }
 
-    #[test]
-    fn a_flood_of_invented_sources_does_not_grow_the_table_without_end() {
-        let mut switch = Switch::default();
-        for number in 0..20_000_u32 {
-            let [a, b, c, d] = number.to_be_bytes();
-            switch.handle_frame(Instant::ZERO, 1, MacAddr([2, 0, a, b, c, d]), B);
-        }
-        assert_eq!(switch.table.len(), ADDRESSES_MAX);
+    /// The draw of the next flood.
+    pub(crate) fn draw_flood(&mut self) -> u64 {
+        self.floods += 1;
+        self.flood_draws.at(self.floods)
+    }
+
+    /// When a flood arrives that would arrive at `at` if it were alone: none overtakes another.
+    pub(crate) fn flood_in_order(&mut self, at: Instant) -> Instant {
+        self.last_flood = self.last_flood.max(at);
+        self.last_flood
+    }
+
+    /// What it has counted.
+    pub(crate) fn counters(&self) -> SwitchCounters {
+        self.table.counters()
     }
 }

@@ -15,6 +15,9 @@ use crate::frame::Frame;
 use crate::neighbor::NeighborState;
 use crate::ping::{Echo, EchoOutcome};
 
+mod dropped;
+pub use dropped::{DropReason, Place};
+
 /// Something that happened in the fabric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -39,6 +42,15 @@ pub enum Event {
         /// The port it came in by.
         port: usize,
         /// The frame.
+        frame: Frame,
+    },
+    /// A frame ended where it should not have.
+    Dropped {
+        /// Where.
+        place: Place,
+        /// Why.
+        reason: DropReason,
+        /// The frame; a broken one as it arrived.
         frame: Frame,
     },
     /// A neighbor entry changed.
@@ -95,6 +107,38 @@ pub enum Event {
         /// Whether it is on.
         on: bool,
     },
+    /// A machine froze or thawed.
+    Frozen {
+        /// The machine.
+        machine: MachineId,
+        /// Whether it stands still.
+        frozen: bool,
+    },
+    /// A NIC got another MAC.
+    Mac {
+        /// The NIC.
+        nic: NicId,
+        /// Its new MAC.
+        mac: MacAddr,
+    },
+    /// A machine took an address onto a NIC, or gave it up.
+    Claim {
+        /// The NIC.
+        nic: NicId,
+        /// The address.
+        address: Ipv4Addr,
+        /// Whether it has it now.
+        held: bool,
+    },
+    /// The spanning tree opened or blocked a port to another switch.
+    Tree {
+        /// The switch.
+        switch: SwitchId,
+        /// The port.
+        port: usize,
+        /// Whether frames pass now.
+        forwarding: bool,
+    },
 }
 
 /// Takes every event as it happens.
@@ -103,24 +147,29 @@ pub type Sink = Box<dyn FnMut(Instant, &Event)>;
 /// The running hash and the sink.
 #[derive(Default)]
 pub(crate) struct Trace {
-    /// Over all events so far.
+    /// Over all events but those that are still in `pending`.
     hash: Xxh3,
     /// How many there were.
     count: u64,
-    /// Room for one event's binary form.
-    scratch: Vec<u8>,
+    /// Binary forms that are not hashed yet: a hash of much at once is cheaper than many of little.
+    pending: Vec<u8>,
     /// Who else wants them.
     pub(crate) sink: Option<Sink>,
 }
+
+/// Bytes that are hashed at once: some hundred events, and little beside a core's first cache.
+const HASHED_AT_ONCE: usize = 8192;
 
 impl Trace {
     /// Takes in one event.
     pub(crate) fn record(&mut self, now: Instant, event: &Event) {
         self.count += 1;
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&now.as_nanos().to_le_bytes());
-        encode(event, &mut self.scratch);
-        self.hash.update(&self.scratch);
+        self.pending.extend_from_slice(&now.as_nanos().to_le_bytes());
+        encode(event, &mut self.pending);
+        if self.pending.len() >= HASHED_AT_ONCE {
+            self.hash.update(&self.pending);
+            self.pending.clear();
+        }
         if let Some(sink) = &mut self.sink {
             sink(now, event);
         }
@@ -128,7 +177,9 @@ impl Trace {
 
     /// The hash of all events so far.
     pub(crate) fn hash(&self) -> u64 {
-        self.hash.digest()
+        let mut hash = self.hash.clone();
+        hash.update(&self.pending);
+        hash.digest()
     }
 
     /// How many events there were.
@@ -137,7 +188,7 @@ impl Trace {
     }
 }
 
-/// Appends the binary form: a tag, then every field, numbers in little endian, texts and frames behind their length.
+/// Appends the binary form: a tag, then every field, numbers in little endian, texts behind their length.
 fn encode(event: &Event, out: &mut Vec<u8>) {
     match event {
         Event::Sent { nic, frame } => frame_event(1, nic.0, 0, frame, out),
@@ -186,16 +237,48 @@ fn encode(event: &Event, out: &mut Vec<u8>) {
             number(machine.0, out);
             out.push(u8::from(*on));
         }
+        Event::Dropped { place: Place::Nic(nic), reason, frame } => {
+            out.push(10);
+            frame_event(*reason as u8, nic.0, 0, frame, out);
+        }
+        Event::Dropped { place: Place::Port { switch, port }, reason, frame } => {
+            out.push(11);
+            frame_event(*reason as u8, switch.0, *port, frame, out);
+        }
+        Event::Frozen { machine, frozen } => {
+            out.push(12);
+            number(machine.0, out);
+            out.push(u8::from(*frozen));
+        }
+        Event::Mac { nic, mac } => {
+            out.push(13);
+            number(nic.0, out);
+            out.extend_from_slice(&mac.0);
+        }
+        Event::Claim { nic, address, held } => {
+            out.push(14);
+            number(nic.0, out);
+            out.extend_from_slice(&address.octets());
+            out.push(u8::from(*held));
+        }
+        Event::Tree { switch, port, forwarding } => {
+            out.push(15);
+            number(switch.0, out);
+            number(*port, out);
+            out.push(u8::from(*forwarding));
+        }
     }
 }
 
-/// The form of an event about a frame.
+/// The form of an event about a frame, which its length and hash stand for.
 fn frame_event(tag: u8, place: usize, port: usize, frame: &Frame, out: &mut Vec<u8>) {
-    out.push(tag);
-    number(place, out);
-    number(port, out);
-    number(frame.len(), out);
-    out.extend_from_slice(frame);
+    let mut form = [0; 33];
+    form[0] = tag;
+    let numbers = [place as u64, port as u64, frame.len() as u64, frame.hash()];
+    for (part, number) in form[1..].chunks_exact_mut(8).zip(numbers) {
+        part.copy_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&form);
 }
 
 /// The form of an echo.

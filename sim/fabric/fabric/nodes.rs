@@ -8,7 +8,6 @@ use crate::host::Route;
 use crate::pod::PodConfig;
 use crate::proxy::ProxyRules;
 use crate::trace::Event;
-use crate::wire::End;
 
 impl Fabric {
     /// Pulls the plug. Neighbors, connections, rules, pods and programs are gone; the NICs' lights go out.
@@ -16,6 +15,8 @@ impl Fabric {
         if !self.machines[machine.0].powered {
             return;
         }
+        self.frozen[machine.0] = None;
+        self.hostile.stop_all_of(machine);
         self.with_machine(machine, |now, host, effects| host.power_off(now, effects));
         self.machine_changed(machine, Event::Power { machine, on: false });
         for nic in self.nics_of(machine) {
@@ -46,24 +47,15 @@ impl Fabric {
         self.set_nic(nic, true);
     }
 
-    /// Pulls the cable out of a NIC. Frames on their way are lost.
-    pub fn unplug(&mut self, nic: NicId) {
-        self.set_carrier(nic, false);
-    }
-
-    /// Puts it back.
-    pub fn plug(&mut self, nic: NicId) {
-        self.set_carrier(nic, true);
-    }
-
-    /// Gives a NIC another MAC, silently, as a replaced card would. Its neighbors are forgotten.
+    /// Gives a NIC another MAC, silently, as a bond that fails over or a replaced card does: its neighbors are forgotten (neigh_changeaddr), and nobody
+    /// is told, because Linux announces a new MAC (NETDEV_CHANGEADDR) with arp_notify=1 only, and that is 0 by default.
     pub fn set_mac(&mut self, nic: NicId, mac: MacAddr) {
         let place = &self.nics[nic.0];
         let (machine, index) = (MachineId(place.machine), place.index);
         let card = &mut self.machines[machine.0].nics[index];
         card.config.mac = mac;
         card.neighbors.clear();
-        self.changed.insert(machine);
+        self.machine_changed(machine, Event::Mac { nic, mac });
     }
 
     /// Adds a static route, for as long as the machine exists.
@@ -91,21 +83,8 @@ impl Fabric {
     /// Lets a NIC's machine hear a frame as if the wire had brought it. For hostile bytes in tests.
     pub fn inject(&mut self, nic: NicId, bytes: &[u8]) {
         if let Some((cable, side)) = self.nics[nic.0].cable {
-            self.arrive(cable, side, Frame::from(bytes));
+            self.arrive(cable, side, false, Frame::from(bytes));
         }
-    }
-
-    /// Sets a cable live or dead, at both of its ends.
-    pub(super) fn set_carrier(&mut self, nic: NicId, carrier: bool) {
-        let Some((cable, _)) = self.nics[nic.0].cable else { return };
-        self.cables[cable].up = carrier;
-        let (machine, index) = (MachineId(self.nics[nic.0].machine), self.nics[nic.0].index);
-        self.machines[machine.0].set_carrier(index, carrier);
-        if !carrier {
-            self.forget_behind(nic);
-        }
-        let up = self.machines[machine.0].is_nic_up(index);
-        self.machine_changed(machine, Event::Link { nic, up });
     }
 
     /// Sets a NIC up or down.
@@ -119,18 +98,8 @@ impl Fabric {
         self.machine_changed(machine, Event::Link { nic, up });
     }
 
-    /// A port whose light is out forgets what was behind it.
-    fn forget_behind(&mut self, nic: NicId) {
-        let Some((cable, _)) = self.nics[nic.0].cable else { return };
-        for end in self.cables[cable].ends {
-            if let End::Port { switch, port } = end {
-                self.switches[switch].forget_port(port);
-            }
-        }
-    }
-
     /// Writes down that a machine's interfaces look different, and tells its ports.
-    fn machine_changed(&mut self, machine: MachineId, event: Event) {
+    pub(super) fn machine_changed(&mut self, machine: MachineId, event: Event) {
         self.changed.insert(machine);
         for nic in self.nics_of(machine) {
             self.ports.wake(nic);

@@ -12,6 +12,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::*;
 
+mod machines;
+mod router;
+mod switches;
+mod wires;
+
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
 const CLIENT_IP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 5);
 
@@ -37,8 +42,17 @@ struct Lan {
 
 impl Lan {
     fn new(seed: u64) -> Self {
+        Self::with(seed, SwitchConfig::default())
+    }
+
+    /// With a switch that inspects ARP.
+    fn inspected(seed: u64) -> Self {
+        Self::with(seed, SwitchConfig { inspect: true, ..SwitchConfig::default() })
+    }
+
+    fn with(seed: u64, config: SwitchConfig) -> Self {
         let mut fabric = Fabric::new(seed);
-        let switch = fabric.add_switch();
+        let switch = fabric.add_switch_with(config);
         let nodes = [2_u8, 3, 4].map(|last| {
             let mut config = MachineConfig::new(&format!("node{last}")).nic("eth0", mac(last), lan_ip(last), 24).forwarding();
             for other in [2, 3, 4].into_iter().filter(|other| *other != last) {

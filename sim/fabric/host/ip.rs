@@ -56,8 +56,12 @@ impl Host {
         let Some(header) = packet::header(&bytes) else { return };
         if self.is_local(header.destination) {
             self.deliver(now, bytes, header, effects);
-        } else if self.config.forwarding && self.forwards(header.destination) && packet::decrement_ttl(&mut bytes) {
-            self.route_out(now, bytes, header.destination, false, effects);
+        } else if self.config.forwarding && self.forwards(header.destination) {
+            if packet::decrement_ttl(&mut bytes) {
+                self.route_out(now, bytes, header.destination, false, effects);
+            } else if let Some(error) = packet::time_exceeded(self.complains_as(header.source), &bytes) {
+                self.send(now, error, false, effects);
+            }
         }
     }
 
@@ -77,7 +81,7 @@ impl Host {
     /// A packet cannot be delivered: its sender is told, here or by ICMP.
     pub(super) fn undeliverable(&mut self, now: Instant, bytes: &[u8], reason: Icmpv4DstUnreachable, effects: &mut Effects) {
         let Some(header) = packet::header(bytes) else { return };
-        let from = self.source_for(header.source).or_else(|| self.primary_address()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let from = self.complains_as(header.source);
         let Some(error) = packet::unreachable(from, bytes, reason) else { return };
         if self.is_local(header.source) {
             // Its own programs hear of it at once; the packet that says so is only the form that they understand.
@@ -87,6 +91,11 @@ impl Host {
         } else {
             self.send(now, error, false, effects);
         }
+    }
+
+    /// The address that it tells a sender of errors from.
+    fn complains_as(&self, sender: Ipv4Addr) -> Ipv4Addr {
+        self.source_for(sender).or_else(|| self.primary_address()).unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
     /// A packet for one of the machine's own addresses.
