@@ -13,6 +13,7 @@ use bellhop_scenario::command::{Command, CommandLine};
 use bellhop_scenario::{Action, Edit, RunId, Seen};
 
 pub(crate) use faults::Ongoing;
+pub(crate) use lan::Intruder;
 
 use crate::eye::Purpose;
 use crate::kubectl::{Failure, Operator};

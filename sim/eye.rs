@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bellhop_apiserver::{ApiServer, WriteRecord};
+use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{CurlError, CurlId, CurlReport, EchoOutcome, Event, Fabric, NicId, PingId};
 use bellhop_scenario::observation::{ArpFrame, ArpOperation, CurlFailure, DECIDED, HttpAnswer};
@@ -135,6 +136,12 @@ impl Eye {
             self.log().say(at, seen);
         }
         Judged { frames: evidence.spoken.len(), objects: evidence.writes.len(), requests: evidence.requests.values().map(Vec::len).sum() }
+    }
+
+    /// A machine has another MAC from now on.
+    pub(crate) fn note_mac(&mut self, at: Instant, machine: &str, mac: MacAddr) {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.evidence.macs.entry(machine.to_owned()).or_default().push((at, mac));
     }
 
     /// The newest version of every object of a resource, those that are gone left out.

@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
-use bellhop_fabric::{AGEING, Fabric, Latency, MachineConfig, MachineId, NicId, SwitchId, stream};
-use bellhop_scenario::scenario::{Node, Segment, Topology};
+use bellhop_fabric::{Fabric, Latency, MachineConfig, MachineId, NicId, SwitchConfig, SwitchId, stream};
+use bellhop_scenario::feature::Feature;
+use bellhop_scenario::scenario::{Nic, Node, Segment, Topology, Uplink};
 use bellhop_scenario::{Scenario, Unplayable};
 use ipnet::{IpNet, Ipv4Net};
 use rand::RngExt;
@@ -32,6 +33,8 @@ pub(crate) struct Machines {
     pub(crate) nics: BTreeMap<NicId, NicPlace>,
     /// A node's own address and the subnet of its pods.
     pub(crate) nodes: BTreeMap<String, (Ipv4Addr, Ipv4Net)>,
+    /// Switches by name.
+    pub(crate) switches: BTreeMap<String, SwitchId>,
     /// The IPv4 addresses on NICs.
     own: BTreeMap<Ipv4Addr, String>,
 }
@@ -56,12 +59,8 @@ impl Machines {
 pub(crate) fn supports(scenario: &Scenario) -> Result<(), Unplayable> {
     let topology = &scenario.topology;
     let mut missing = Vec::new();
-    for (name, switch) in &topology.switches {
-        if switch.mac_ageing != AGEING {
-            missing.push(format!("switch {name}: a mac-ageing other than {} s", AGEING.as_secs()));
-        }
-    }
-    missing.extend(topology.beyond_plain().into_iter().map(|(_, what)| what));
+    let lacking = |feature: &Feature| matches!(feature, Feature::Ipv6 | Feature::Stack(_));
+    missing.extend(topology.beyond_plain().into_iter().filter(|(feature, _)| lacking(feature)).map(|(_, what)| what));
     if topology.nodes.len() > 200 {
         missing.push("more than 200 nodes".to_owned());
     }
@@ -76,7 +75,7 @@ fn pod_subnet(index: usize) -> Ipv4Net {
 
 /// Builds a topology. Errors name the machine at fault.
 pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines), String> {
-    let mut builder = Builder { fabric: Fabric::new(seed), machines: Machines::default(), switches: BTreeMap::new(), seed };
+    let mut builder = Builder { fabric: Fabric::new(seed), machines: Machines::default(), seed };
     for (index, (name, node)) in topology.nodes.iter().enumerate() {
         let ip = node.nics.values().next().and_then(|nic| v4(nic.ip)).ok_or_else(|| format!("node {name} has no IPv4 address"))?;
         builder.machines.nodes.insert(name.clone(), (ip.0, pod_subnet(index + 1)));
@@ -85,13 +84,14 @@ pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines)
     for (name, node) in &topology.nodes {
         builder.node(topology, name, node)?;
     }
+    for (name, router) in &topology.routers {
+        let config = MachineConfig::new(name).forwarding();
+        builder.machine(topology, name, with_gateway(config, router.gateway), &router.nics)?;
+    }
     for (name, client) in &topology.clients {
-        let (address, length) = v4(client.ip).ok_or_else(|| format!("client {name} has no IPv4 address"))?;
-        let mac = builder.mac(name, "eth0", client.mac);
-        let id = builder.fabric.add_machine(MachineConfig::new(name).nic("eth0", mac, address, length));
-        builder.machines.ids.insert(name.clone(), id);
-        builder.machines.own.insert(address, name.clone());
-        builder.cable(topology, name, "eth0", Some(&client.switch), mac);
+        let nic = Nic { switch: Some(client.switch.clone()), ip: client.ip, ipv6: client.ipv6, mac: client.mac };
+        let config = with_gateway(MachineConfig::new(name), client.gateway);
+        builder.machine(topology, name, config, &BTreeMap::from([("eth0".to_owned(), nic)]))?;
     }
     builder.fabric.take_changed();
     Ok((builder.fabric, builder.machines))
@@ -100,38 +100,52 @@ pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines)
 struct Builder {
     fabric: Fabric,
     machines: Machines,
-    switches: BTreeMap<String, SwitchId>,
     seed: u64,
 }
 
 impl Builder {
-    /// All switches; those of one segment are connected in a row.
+    /// All switches, and the cables between them.
     fn switches(&mut self, topology: &Topology) {
-        let mut last: BTreeMap<&str, SwitchId> = BTreeMap::new();
         for (name, switch) in &topology.switches {
-            let id = self.fabric.add_switch();
-            self.switches.insert(name.clone(), id);
-            if let Some(neighbor) = last.insert(&switch.segment, id) {
-                self.fabric.connect_switches(neighbor, id, latency(topology.segments.get(&switch.segment)));
+            let plain = SwitchConfig::default();
+            let id = self.fabric.add_switch_with(SwitchConfig {
+                ageing: switch.mac_ageing,
+                table_max: switch.table_size.map_or(plain.table_max, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+                storm_limit: switch.storm_limit,
+                inspect: switch.inspect_arp,
+                converge: switch.converge,
+            });
+            self.machines.switches.insert(name.clone(), id);
+        }
+        for Uplink { between: [one, other], latency: given } in topology.uplinks() {
+            let segment = topology.switches.get(&one).and_then(|switch| topology.segments.get(&switch.segment));
+            let ids = (self.machines.switches.get(&one).copied(), self.machines.switches.get(&other).copied());
+            if let (Some(one), Some(other)) = ids {
+                self.fabric.connect_switches(one, other, given.map_or_else(|| latency(segment), between));
             }
         }
     }
 
-    /// A node with its NICs, and routes to the pods of all others.
+    /// A node: a machine that forwards, with routes to the pods of all others.
     fn node(&mut self, topology: &Topology, name: &str, node: &Node) -> Result<(), String> {
         let mut config = MachineConfig::new(name).forwarding();
+        for (other, (via, pods)) in &self.machines.nodes {
+            if other != name {
+                config = config.route(pods.network(), pods.prefix_len(), *via);
+            }
+        }
+        self.machine(topology, name, with_gateway(config, node.gateway), &node.nics)
+    }
+
+    /// A machine with its NICs, each plugged in.
+    fn machine(&mut self, topology: &Topology, name: &str, mut config: MachineConfig, nics: &BTreeMap<String, Nic>) -> Result<(), String> {
         let mut macs = Vec::new();
-        for (nic, card) in &node.nics {
+        for (nic, card) in nics {
             let (address, length) = v4(card.ip).ok_or_else(|| format!("{nic} of {name} has no IPv4 address"))?;
             let mac = self.mac(name, nic, card.mac);
             config = config.nic(nic, mac, address, length);
             self.machines.own.insert(address, name.to_owned());
             macs.push((nic, card.switch.as_deref(), mac));
-        }
-        for (other, (via, pods)) in &self.machines.nodes {
-            if other != name {
-                config = config.route(pods.network(), pods.prefix_len(), *via);
-            }
         }
         let id = self.fabric.add_machine(config);
         self.machines.ids.insert(name.to_owned(), id);
@@ -145,7 +159,7 @@ impl Builder {
     fn cable(&mut self, topology: &Topology, machine: &str, nic: &str, switch: Option<&str>, mac: MacAddr) {
         let Some(id) = self.machines.ids.get(machine).and_then(|id| self.fabric.nic(*id, nic)) else { return };
         let segment = switch.and_then(|switch| topology.switches.get(switch)).map(|switch| switch.segment.clone());
-        let port = switch.and_then(|switch| self.switches.get(switch)).copied();
+        let port = switch.and_then(|switch| self.machines.switches.get(switch)).copied();
         let port = port.unwrap_or_else(|| self.fabric.add_switch());
         self.fabric.connect(id, port, latency(segment.as_ref().and_then(|segment| topology.segments.get(segment))));
         let segment = segment.unwrap_or_else(|| format!("{machine} {nic}"));
@@ -162,7 +176,19 @@ impl Builder {
 }
 
 fn latency(segment: Option<&Segment>) -> Latency {
-    segment.map_or_else(Latency::default, |segment| Latency::between(segment.latency.min, segment.latency.max))
+    segment.map_or_else(Latency::default, |segment| between(segment.latency))
+}
+
+fn between(range: bellhop_scenario::scenario::Latency) -> Latency {
+    Latency::between(range.min, range.max)
+}
+
+/// With a default route, where there is a gateway.
+fn with_gateway(config: MachineConfig, gateway: Option<IpAddr>) -> MachineConfig {
+    match gateway {
+        Some(IpAddr::V4(via)) => config.route(Ipv4Addr::UNSPECIFIED, 0, via),
+        Some(IpAddr::V6(_)) | None => config,
+    }
 }
 
 fn v4(net: IpNet) -> Option<(Ipv4Addr, u8)> {

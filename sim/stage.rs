@@ -18,7 +18,7 @@ use kube::api::PostParams;
 use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::Ongoing;
+use crate::actions::{Intruder, Ongoing};
 use crate::clock::{MachineClock, WorldClock};
 use crate::eye::Eye;
 use crate::invariants::Disturbance;
@@ -89,6 +89,8 @@ pub(crate) struct Stage {
     /// The faults that are on, by their numbers.
     pub(crate) faults: BTreeMap<u64, Ongoing>,
     pub(crate) faults_begun: u64,
+    /// Intruders' programs, by the number of their fault.
+    pub(crate) intruders: BTreeMap<u64, Intruder>,
     /// What went wrong and is over.
     pub(crate) disturbances: Vec<Disturbance>,
     /// The fault that is `api-down`.
@@ -129,6 +131,7 @@ impl Stage {
             probes: BTreeMap::new(),
             faults: BTreeMap::new(),
             faults_begun: 0,
+            intruders: BTreeMap::new(),
             disturbances: Vec::new(),
             outage: None,
             boots: BTreeMap::new(),
@@ -183,7 +186,7 @@ impl Stage {
         let node = self.scenario.topology.nodes.get(name).ok_or_else(|| format!("no node {name}"))?;
         let is_control_plane = node.roles.iter().any(|role| role == "control-plane");
         let config = if is_control_plane { NodeConfig::control_plane(name, ip, 0) } else { NodeConfig::worker(name, ip, 0) };
-        let config = NodeConfig { pod_cidr: pods, ..config };
+        let config = NodeConfig { pod_cidr: pods, labels: node.labels.clone(), ..config };
         let probes = self.probes.entry(name.to_owned()).or_default().clone();
         let kernel = Rc::new(SimulatedNode { lan: Rc::clone(&self.lan), machine: self.machines.ids[name], probes });
         let key = Key::Node(name.to_owned());
