@@ -10,6 +10,8 @@ mod new;
 mod node;
 mod run;
 mod schema;
+mod shrink;
+mod sweep;
 
 use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
@@ -75,6 +77,16 @@ enum Command {
         #[arg(long)]
         folder: Option<PathBuf>,
     },
+    /// Play what seeds draw: faults of every class, in any order; every promise is held to.
+    Sweep(sweep::Arguments),
+    /// Turn a scenario that fails into the smallest one found that still fails for the same cause.
+    Shrink {
+        /// The scenario file: one that a sweep left, or any other.
+        file: PathBuf,
+        /// The folder to write it into; target/sim/shrunk unless said.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Print the grammar of scenario files as a JSON Schema.
     Schema,
     /// Serve the in-memory Kubernetes API over HTTP; prints a kubeconfig.
@@ -131,6 +143,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run { files, seed }) => run::files(&files, seed, color),
         Some(Command::List { folder, output }) => list::list(folder, output),
         Some(Command::New { name, theme, folder }) => new::new(&name, &theme, folder),
+        Some(Command::Sweep(arguments)) => arguments.sweep(),
+        Some(Command::Shrink { file, out }) => shrink::file(&file, out),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {
             apiserver::Server { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }.run()

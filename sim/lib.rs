@@ -17,6 +17,7 @@ mod probes;
 mod programs;
 mod settling;
 mod stage;
+mod sweep;
 mod world;
 
 pub use clock::WorldClock;
