@@ -185,8 +185,9 @@ impl Stage {
         let (ip, pods) = *self.machines.nodes.get(name).ok_or_else(|| format!("no node {name}"))?;
         let node = self.scenario.topology.nodes.get(name).ok_or_else(|| format!("no node {name}"))?;
         let is_control_plane = node.roles.iter().any(|role| role == "control-plane");
-        let config = if is_control_plane { NodeConfig::control_plane(name, ip, 0) } else { NodeConfig::worker(name, ip, 0) };
-        let config = NodeConfig { pod_cidr: pods, labels: node.labels.clone(), ..config };
+        let mut config = if is_control_plane { NodeConfig::control_plane(name, ip, 0) } else { NodeConfig::worker(name, ip, 0) };
+        config.pod_cidr = pods;
+        config.labels.extend(node.labels.clone());
         let probes = self.probes.entry(name.to_owned()).or_default().clone();
         let kernel = Rc::new(SimulatedNode { lan: Rc::clone(&self.lan), machine: self.machines.ids[name], probes });
         let key = Key::Node(name.to_owned());
