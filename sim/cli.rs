@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::Planted;
+
 /// Bad input, or usage.
 const BAD_INPUT: u8 = 2;
 /// The world itself failed.
@@ -57,6 +59,9 @@ enum Command {
         /// Draw from this seed instead of the file's own.
         #[arg(long)]
         seed: Option<u64>,
+        /// Plant a bug in every replica of Bellhop, to see it caught.
+        #[arg(long, value_name = "BUG")]
+        plant: Option<Planted>,
     },
     /// List the scenarios of a folder by theme, a line about each.
     List {
@@ -140,7 +145,7 @@ pub fn main() -> ExitCode {
     log_if_asked(matches!(cli.command, Some(Command::Apiserver { .. } | Command::Node(_))));
     let done = match cli.command {
         None => run::tutorial(color),
-        Some(Command::Run { files, seed }) => run::files(&files, seed, color),
+        Some(Command::Run { files, seed, plant }) => run::files(&files, seed, plant, color),
         Some(Command::List { folder, output }) => list::list(folder, output),
         Some(Command::New { name, theme, folder }) => new::new(&name, &theme, folder),
         Some(Command::Sweep(arguments)) => arguments.sweep(),

@@ -13,6 +13,7 @@ mod kubectl;
 mod lan;
 mod machines;
 mod node;
+mod planted;
 mod probes;
 mod programs;
 mod settling;
@@ -22,4 +23,5 @@ mod world;
 
 pub use clock::WorldClock;
 pub use eye::Judged;
+pub use planted::Planted;
 pub use world::SimWorld;

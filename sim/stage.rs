@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bellhop::env::{Clock, Env};
+use bellhop::env::{Clock, Env, Links};
 use bellhop_apiserver::{ApiServer, ClientName, Config};
 use bellhop_core::time::Instant;
 use bellhop_fabric::{PingId, stream};
@@ -25,6 +25,7 @@ use crate::invariants::Disturbance;
 use crate::lan::{Lan, MachineLinks};
 use crate::machines::{self, Machines};
 use crate::node::SimulatedNode;
+use crate::planted::Planted;
 use crate::probes::Probes;
 use crate::programs::{Ended, Key, Programs};
 
@@ -63,6 +64,8 @@ pub(crate) struct Curling {
 pub(crate) struct Stage {
     pub(crate) scenario: Scenario,
     pub(crate) seed: u64,
+    /// A bug of every replica.
+    planted: Option<Planted>,
     pub(crate) clock: WorldClock,
     /// The world's time at the scenario's zero.
     pub(crate) zero: Instant,
@@ -106,7 +109,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Builds the world and lets the cluster come up. Within the runtime.
-    pub(crate) async fn build(scenario: &Scenario, seed: u64, looks: &[Look]) -> Result<Self, String> {
+    pub(crate) async fn build(scenario: &Scenario, seed: u64, planted: Option<Planted>, looks: &[Look]) -> Result<Self, String> {
         let (mut fabric, machines) = machines::build(&scenario.topology, seed)?;
         let clock = WorldClock::start();
         let api = ApiServer::new(&Config { seed: stream(seed, "api").next_u64(), clock: Arc::new(clock.clone()), ..Config::default() });
@@ -114,6 +117,7 @@ impl Stage {
         let mut stage = Self {
             scenario: scenario.clone(),
             seed,
+            planted,
             clock,
             zero: Instant::ZERO + WARM_UP,
             programs: Programs::default(),
@@ -214,13 +218,19 @@ impl Stage {
         // The control plane is as if it ran beside the cluster: no machine's clock and no machine's fate is its own.
         let clock: Rc<dyn Clock> =
             if key == Key::ControlPlane { Rc::new(self.clock.clone()) } else { Rc::new(self.machine_clock(machine)) };
+        let planted = self.planted.filter(|_| matches!(key, Key::Bellhop(_)));
         let starts = self.starts.entry(key).or_default();
         *starts += 1;
+        let service = self.api.client_service(ClientName::from(label));
+        let links: Rc<dyn Links> = Rc::new(MachineLinks::new(Rc::clone(&self.lan), id));
         Ok(Env {
             clock,
             rng: stream(self.seed, &format!("{label} {starts}")),
-            client: kube::Client::new(self.api.client_service(ClientName::from(label)), "default"),
-            links: Rc::new(MachineLinks::new(Rc::clone(&self.lan), id)),
+            client: match planted {
+                Some(bug) => bug.client(service, machine),
+                None => kube::Client::new(service, "default"),
+            },
+            links: planted.map_or_else(|| Rc::clone(&links), |bug| bug.links(Rc::clone(&links))),
             shutdown,
         })
     }

@@ -13,12 +13,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::eye::Judged;
 use crate::machines;
+use crate::planted::Planted;
 use crate::stage::Stage;
 
 /// A simulated LAN and cluster that plays one scenario.
 pub struct SimWorld {
     /// Instead of the scenario's own seed.
     seed: Option<u64>,
+    /// A bug of every replica.
+    planted: Option<Planted>,
     /// Dropped before the runtime that its timers are in.
     stage: Option<Stage>,
     runtime: Option<Runtime>,
@@ -35,7 +38,12 @@ pub struct SimWorld {
 impl SimWorld {
     /// A world that will draw from `seed`, or from the scenario's own.
     pub fn new(seed: Option<u64>) -> Self {
-        Self { seed, stage: None, runtime: None, left: Vec::new(), hash: 0, counts: (0, 0), judged: Judged::default() }
+        Self { seed, planted: None, stage: None, runtime: None, left: Vec::new(), hash: 0, counts: (0, 0), judged: Judged::default() }
+    }
+
+    /// Plants a bug in every replica of a world that has not been started.
+    pub fn plant(&mut self, bug: Planted) {
+        self.planted = Some(bug);
     }
 
     /// The one number that stands for everything that happened: the fabric's events and the API's writes. Zero before the end.
@@ -97,7 +105,7 @@ impl World for SimWorld {
             .build()
             .map_err(|error| WorldError(format!("no runtime: {error}")))?;
         let seed = self.seed.unwrap_or(scenario.seed);
-        let stage = runtime.block_on(Stage::build(scenario, seed, looks));
+        let stage = runtime.block_on(Stage::build(scenario, seed, self.planted, looks));
         self.runtime = Some(runtime);
         self.stage = Some(stage.map_err(WorldError)?);
         Ok(())

@@ -7,16 +7,16 @@ use bellhop_scenario::outcome::{CheckKind, Outcome};
 use bellhop_scenario::{PlayError, Scenario, load, play};
 
 use super::{BAD_INPUT, NO_END, embedded, print};
-use crate::{Judged, SimWorld};
+use crate::{Judged, Planted, SimWorld};
 
 /// Plays files, one after the other. The exit code is the worst of theirs.
-pub(super) fn files(files: &[PathBuf], seed: Option<u64>, color: bool) -> anyhow::Result<u8> {
+pub(super) fn files(files: &[PathBuf], seed: Option<u64>, plant: Option<Planted>, color: bool) -> anyhow::Result<u8> {
     let mut worst = 0;
     for (index, file) in files.iter().enumerate() {
         if index > 0 {
             print("\n")?;
         }
-        worst = worst.max(one(file, seed, color, "")?);
+        worst = worst.max(one(file, seed, plant, color, "")?);
     }
     Ok(worst)
 }
@@ -30,11 +30,11 @@ see more:  cargo run -p bellhop-sim -- list                                     
            cargo run -p bellhop-sim -- run scenarios/leadership/leader-dies.yaml --seed 7  the same with other chance
            RUST_LOG=info cargo run                                                         with Bellhop's own log
 ";
-    one(&folder.path().join(embedded::TUTORIAL), None, color, more)
+    one(&folder.path().join(embedded::TUTORIAL), None, None, color, more)
 }
 
 /// Plays one file.
-fn one(file: &Path, seed: Option<u64>, color: bool, more: &str) -> anyhow::Result<u8> {
+fn one(file: &Path, seed: Option<u64>, plant: Option<Planted>, color: bool, more: &str) -> anyhow::Result<u8> {
     let scenario = match load(file) {
         Ok(scenario) => scenario,
         Err(refusal) => {
@@ -43,6 +43,10 @@ fn one(file: &Path, seed: Option<u64>, color: bool, more: &str) -> anyhow::Resul
         }
     };
     let mut world = SimWorld::new(seed);
+    if let Some(bug) = plant {
+        print(&format!("planted in every replica: {bug}\n"))?;
+        world.plant(bug);
+    }
     match play(&scenario, &mut world) {
         Ok(outcome) => {
             print(&report(&scenario, seed, &outcome, &world, color, more))?;
