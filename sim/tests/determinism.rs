@@ -1,36 +1,238 @@
-//! The same scenario and seed give the same bytes and the same hash; another seed gives another run that passes too.
+//! The same scenario and seed give the same bytes and the same hash, whoever plays it; another seed gives another run that passes too.
+//!
+//! Played are files as they are, and situations in which as much goes wrong at once as a timeline can say: whatever draws from chance is then
+//! drawn from. What each component draws is its own: see the last test.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use bellhop_scenario::{load, play};
+use bellhop_scenario::observation::{Observation, Seen};
+use bellhop_scenario::{Action, Look, Scenario, Target, World, load, parse_in, play};
 use bellhop_sim::SimWorld;
 
-/// The transcript with its checks, the trace's hash, and whether all passed.
-fn played(name: &str, seed: Option<u64>) -> (String, u64, bool) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(name);
-    let scenario = load(&path).expect("the scenarios are valid");
+/// Plays these, with each of these seeds; `None` is the file's own.
+const FILES: [(&str, &[Option<u64>]); 4] = [
+    ("tutorial/tutorial-and-power-failure.yaml", &[None, Some(7)]),
+    ("leadership/leader-dies.yaml", &[None, Some(7)]),
+    ("rollout/rolling-update-local.yaml", &[None]),
+    ("api-faults/api-server-away.yaml", &[None]),
+];
+
+/// Timelines beside a continuous ping and a curl, with as many faults of their kind as there are.
+const TROUBLES: [(&str, &[&str]); 3] = [
+    (
+        "wires",
+        &[
+            "at: 5s, cable: { machine: i-f3fozos0, nic: eth0, loss: 10%, burst: 3, duplicate: 5%, reorder: 10%, corrupt: 1%, delay: 1ms..5ms, rate: 10mbit, for: 20s }",
+            "at: 6s, cable: { machine: { node-of: porter-layer2-svc }, nic: eth0, direction: in, loss: 20%, for: 20s }",
+            "at: 8s, flap: { machine: leader, nic: eth0, every: 700ms, for: 10s }",
+            "at: 12s, spoof-arp: { machine: worker-p002, address: 192.168.0.91, every: 300ms, for: 5s }",
+            "at: 20s, claim-address: { machine: worker-p002, address: 192.168.0.91, for: 5s }",
+            "at: 27s, storm: { machine: i-f3fozos0, rate: 2000, for: 1s }",
+            "at: 30s, set-mac: { machine: { node-of: porter-layer2-svc }, nic: eth0, mac: \"52:54:22:00:00:01\" }",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "at: 5s, api: { latency: 10ms..2s, refuse: { 429: 5%, 500: 5%, 503: 5% }, lose-answers: 10%, cut-watches: 3s, gone: stream, for: 25s }",
+            "at: 8s, api: { replica: leader, stale: 5s, cut-watches: 2s, gone: http, for: 10s }",
+            "at: 10s, apply: ../manifests/svc-second.yaml",
+            "at: 12s, run: kubectl scale deployment porter-layer2 --replicas 4",
+            "at: 15s, api: { replica: leader, silent: true, for: 8s }",
+            "at: 26s, run: kubectl rollout restart deployment porter-layer2",
+            "at: 28s, unready: { deployment: porter-layer2, machine: worker-p001, for: 5s }",
+        ],
+    ),
+    (
+        "machines",
+        &[
+            "at: 5s, clock-rate: { machine: master1, ppm: 50000, for: 30s }",
+            "at: 6s, die-at-write: { machine: leader, write: 3 }",
+            "at: 7s, freeze: { machine: worker-p002, for: 9s }",
+            "at: 18s, freeze-bellhop: { machine: leader, for: 7s }",
+            "at: 28s, restart-bellhop: leader",
+            "at: 30s, reboot: { machine: { node-of: porter-layer2-svc }, off: 20s }",
+        ],
+    ),
+];
+
+/// The seeds of [`TROUBLES`].
+const SEEDS: [u64; 2] = [1, 2];
+
+/// Tells the child where to write what it played.
+const CHILD: &str = "BELLHOP_DETERMINISM_CHILD";
+
+fn scenarios() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
+}
+
+fn file(name: &str) -> Scenario {
+    load(&scenarios().join(name)).expect("the scenarios are valid")
+}
+
+/// The tutorial's Service, from the start, and more.
+fn situation(stop: &str, topology: &str, steps: &[String]) -> Scenario {
+    let steps: String = steps.iter().map(|step| format!("  - {{ {step} }}\n")).collect();
+    let text = format!(
+        "version: 1\nname: determinism\nabout: A test.\nextends: ../base/tutorial.yaml\nseed: 1\nstop: {stop}\n{topology}\
+         cluster: {{ manifests: [../seed/porter-layer2-eip.yaml, ../seed/porter-layer2.yaml, ../seed/porter-layer2-svc.yaml] }}\n\
+         timeline:\n  - {{ at: 0s, apply: all }}\n{steps}\
+         expect:\n  - {{ what: it has an address, eventually: {{ within: 1s, after: 0s }},\n      \
+         condition: {{ kind: Service, name: porter-layer2-svc, type: bellhop.dev/AddressAssigned, status: \"True\" }} }}\n"
+    );
+    parse_in(&scenarios().join("failover"), &text).unwrap_or_else(|refusal| panic!("{refusal}"))
+}
+
+/// All that a run shows: transcript, checks, hash, counts; and whether all passed.
+fn played(scenario: &Scenario, seed: Option<u64>) -> (String, u64, bool) {
     let mut world = SimWorld::new(seed);
-    let outcome = play(&scenario, &mut world).expect("the simulator plays every scenario");
-    (outcome.to_string(), world.trace_hash(), outcome.failed() == 0)
+    let outcome = play(scenario, &mut world).expect("the simulator plays every scenario");
+    let hash = world.trace_hash();
+    (format!("{outcome}trace {hash:016x} {:?} {:?}\n", world.counts(), world.judged()), hash, outcome.failed() == 0)
+}
+
+/// Everything, one after the other.
+fn all_played() -> String {
+    let mut text = String::new();
+    for (name, seeds) in FILES {
+        for seed in seeds {
+            text += &format!("== {name} {seed:?}\n{}", played(&file(name), *seed).0);
+        }
+    }
+    for (name, faults) in TROUBLES {
+        let probes = [
+            "at: 2s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 100ms }",
+            "at: 2s, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\", every: 300ms }",
+        ];
+        let steps: Vec<String> = probes.iter().chain(faults).map(|step| (*step).to_owned()).collect();
+        let scenario = situation("60s", "", &steps);
+        for seed in SEEDS {
+            text += &format!("== {name} {seed}\n{}", played(&scenario, Some(seed)).0);
+        }
+    }
+    text
 }
 
 #[test]
-fn two_runs_of_one_seed_are_the_same_to_the_byte() {
-    for name in ["tutorial/tutorial-cluster.yaml", "leadership/leader-dies.yaml", "rollout/rolling-update-local.yaml"] {
-        assert_eq!(played(name, None), played(name, None), "{name}");
+fn twelve_runs_are_the_same_to_the_byte_twice_in_one_process_and_in_another() {
+    if let Some(into) = std::env::var_os(CHILD) {
+        std::fs::write(into, all_played()).expect("the parent made the folder");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let theirs = folder.path().join("played");
+    let this_test = ["--exact", "twelve_runs_are_the_same_to_the_byte_twice_in_one_process_and_in_another"];
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(this_test)
+        .env(CHILD, &theirs)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("this test, once more");
+    let (first, second) = (all_played(), all_played());
+    assert!(child.wait().expect("it ends").success(), "the child failed");
+    let child = std::fs::read_to_string(&theirs).expect("the child wrote it");
+    assert_eq!(first.matches("\n== ").count() + 1, 12);
+    for (played, whose) in [(second, "the second time"), (child, "in another process")] {
+        let differs = first.lines().zip(played.lines()).find(|(one, other)| one != other);
+        assert!(first == played, "{whose} it was otherwise: {differs:?}");
     }
 }
 
 #[test]
 fn another_seed_is_another_run_that_passes_too() {
-    let (own, other) = (played("tutorial/tutorial-cluster.yaml", None), played("tutorial/tutorial-cluster.yaml", Some(7)));
+    let scenario = file("tutorial/tutorial-cluster.yaml");
+    let (own, other) = (played(&scenario, None), played(&scenario, Some(7)));
     assert_ne!(own.1, other.1);
     assert!(other.2, "{}", other.0);
 }
 
 #[test]
 fn a_run_before_it_in_the_same_process_changes_nothing() {
-    let alone = played("pools/service-deleted.yaml", Some(3));
-    played("tutorial/tutorial-local.yaml", Some(1));
-    assert_eq!(played("pools/service-deleted.yaml", Some(3)), alone);
+    let alone = played(&file("pools/service-deleted.yaml"), Some(3));
+    played(&file("tutorial/tutorial-local.yaml"), Some(1));
+    assert_eq!(played(&file("pools/service-deleted.yaml"), Some(3)), alone);
+}
+
+/// Two clients of which each asks a worker of its own, so that their frames share no cable.
+const TWO_CLIENTS: &str = "topology:\n  clients:\n    alice: { switch: sw0, ip: 192.168.0.6/24, stack: linux }\n    bob: { switch: sw0, ip: 192.168.0.7/24, stack: linux }\n";
+
+/// What is wrong, and whose draws it may change.
+const FAULTS: [(&str, &str); 3] = [
+    (
+        "alice",
+        "at: 6s, cable: { machine: alice, nic: eth0, loss: 30%, duplicate: 10%, reorder: 10%, corrupt: 5%, delay: 1ms..2ms, for: 4s }",
+    ),
+    ("bob", "at: 7s, cable: { machine: bob, nic: eth0, loss: 30%, burst: 2, delay: 1ms..2ms, for: 4s }"),
+    ("lease", "at: 8s, api: { replica: master1, latency: 1ms..50ms, refuse: { 429: 20% }, for: 5s }"),
+];
+
+/// What was seen of each component: the clients' echoes, the leader's Lease, and all that is drawn for objects and NICs.
+fn components(without: Option<&str>) -> BTreeMap<&'static str, Vec<String>> {
+    let probes = [
+        "at: 5s, ping: { from: alice, to: 192.168.0.3, every: 50ms, until: 14s }",
+        "at: 5s, ping: { from: bob, to: 192.168.0.4, every: 50ms, until: 14s }",
+    ];
+    let after = ["at: 15s, run: kubectl rollout restart deployment porter-layer2", "at: 16s, apply: ../manifests/svc-second.yaml"];
+    let faults = FAULTS.iter().filter(|(name, _)| Some(*name) != without).map(|(_, fault)| *fault);
+    let steps: Vec<String> = probes.into_iter().chain(faults).chain(after).map(str::to_owned).collect();
+    let scenario = situation("25s", TWO_CLIENTS, &steps);
+    let kinds = [("v1", "Pod"), ("v1", "Service"), ("coordination.k8s.io/v1", "Lease")];
+    let looks = kinds.map(|(api_version, kind)| Look::Objects { api_version: api_version.to_owned(), kind: kind.to_owned() });
+    let mut world = SimWorld::new(None);
+    world.start(&scenario, &looks).expect("it starts");
+    for step in &scenario.timeline {
+        world.run_until(step.at).expect("it goes on");
+        for action in &step.actions {
+            world.act(&named(action)).expect("it can be done");
+        }
+    }
+    world.run_until(scenario.stop).expect("it goes on");
+    let mut seen: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for Observation { at, what } in world.observations() {
+        let (of, line) = match what {
+            Seen::Ping { from, seq, sent, answer, .. } => {
+                (if from == "alice" { "alice" } else { "bob" }, format!("{seq} {sent:?} {:?}", answer.map(|answer| answer - sent)))
+            }
+            Seen::Object { kind, name, object: Some(object), .. } if kind == "Lease" && name == "bellhop" => {
+                ("lease", format!("{at:?} {}", object["spec"]))
+            }
+            Seen::Object { kind, name, object: Some(object), .. } if kind != "Lease" => {
+                let ports = &object["spec"]["ports"];
+                ("drawn", format!("{kind} {name} {} {ports} {}", object["metadata"]["uid"], object["spec"]["nodeName"]))
+            }
+            Seen::Nic { machine, nic, mac } => ("drawn", format!("{machine} {nic} {mac}")),
+            _ => continue,
+        };
+        seen.entry(of).or_default().push(line);
+    }
+    seen
+}
+
+/// The action with its machine named; these timelines name no other.
+fn named(action: &Action<Target>) -> Action {
+    let name = |target: &Target| match target {
+        Target::Machine(name) => Ok(name.clone()),
+        other => Err(format!("{other:?}")),
+    };
+    action.resolve(name).expect("a machine's name")
+}
+
+#[test]
+fn a_fault_that_is_taken_out_leaves_every_other_draw_as_it_was() {
+    let with_all = components(None);
+    assert!(with_all["alice"].len() > 150 && with_all["drawn"].len() > 20, "{with_all:?}");
+    for (name, fault) in FAULTS {
+        let without = components(Some(name));
+        for (component, seen) in &with_all {
+            if *component == name {
+                assert_ne!(seen, &without[component], "{fault} changes what it is about");
+                let before = seen.iter().zip(&without[component]).take_while(|(one, other)| one == other).count();
+                assert!(before > 5, "but nothing before it: {before}");
+            } else {
+                assert_eq!(seen, &without[component], "{component} without {fault}");
+            }
+        }
+    }
 }

@@ -32,7 +32,8 @@ fn situation(stop: &str, timeline: &[&str]) -> Scenario {
         "version: 1\nname: planted\nabout: A test.\nextends: ../base/tutorial.yaml\nseed: 42\nstop: {stop}\n\
          cluster: {{ manifests: [../seed/porter-layer2-eip.yaml, ../seed/porter-layer2.yaml, ../seed/porter-layer2-svc.yaml] }}\n\
          timeline:\n  - {{ at: 0s, apply: all }}\n{steps}\
-         expect:\n  - {{ what: it has a node, eventually: {{ within: 1s, after: 0s }}, node-of: {{ service: porter-layer2-svc, is-not: master1 }} }}\n"
+         expect:\n  - {{ what: it has an address, eventually: {{ within: 1s, after: 0s }},\n      \
+         condition: {{ kind: Service, name: porter-layer2-svc, type: bellhop.dev/AddressAssigned, status: \"True\" }} }}\n"
     );
     parse_in(&folder, &text).unwrap_or_else(|refusal| panic!("{refusal}"))
 }
