@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bellhop::env::Clock;
 use bellhop_apiserver::ClientName;
+use bellhop_core::time::Instant;
 use bellhop_fabric::{CurlOptions, MachineId, NicId, PingOptions};
 use bellhop_scenario::command::{Command, CommandLine};
 use bellhop_scenario::{Action, Edit, RunId, Seen};
@@ -106,6 +107,9 @@ impl Stage {
     /// Everything on the machine is gone at once.
     fn power_off(&mut self, machine: &str) -> Result<(), String> {
         let id = self.machine(machine)?;
+        if self.is_powered(machine)? {
+            self.ordeal.off.entry(machine.to_owned()).or_default().push((self.clock.now(), Instant::FAR_FUTURE));
+        }
         self.programs.kill(&Key::Node(machine.to_owned()));
         self.kill_bellhop(machine);
         self.lan.fabric.borrow_mut().power_off(id);
@@ -133,6 +137,9 @@ impl Stage {
             return Ok(());
         }
         self.lan.fabric.borrow_mut().power_on(id);
+        if let Some((_, until)) = self.ordeal.off.get_mut(machine).and_then(|off| off.last_mut()) {
+            *until = self.clock.now();
+        }
         *self.boots.entry(machine.to_owned()).or_default() += 1;
         if self.machines.nodes.contains_key(machine) {
             self.start_node(machine)?;
@@ -144,7 +151,9 @@ impl Stage {
     }
 
     fn kill_bellhop(&mut self, machine: &str) {
-        self.programs.kill(&Key::Bellhop(machine.to_owned()));
+        if self.programs.kill(&Key::Bellhop(machine.to_owned())) {
+            self.ordeal.deaths.entry(machine.to_owned()).or_default().push(self.clock.now());
+        }
         self.shutdowns.remove(machine);
     }
 

@@ -91,6 +91,9 @@ enum Command {
         /// The folder to write it into; target/sim/shrunk unless said.
         #[arg(long)]
         out: Option<PathBuf>,
+        /// The bug that was planted when it failed.
+        #[arg(long, value_enum, value_name = "BUG")]
+        plant: Option<Planted>,
     },
     /// Print the grammar of scenario files as a JSON Schema.
     Schema,
@@ -149,7 +152,7 @@ pub fn main() -> ExitCode {
         Some(Command::List { folder, output }) => list::list(folder, output),
         Some(Command::New { name, theme, folder }) => new::new(&name, &theme, folder),
         Some(Command::Sweep(arguments)) => arguments.sweep(),
-        Some(Command::Shrink { file, out }) => shrink::file(&file, out),
+        Some(Command::Shrink { file, out, plant }) => shrink::file(&file, out, plant),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {
             apiserver::Server { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }.run()

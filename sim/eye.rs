@@ -18,7 +18,7 @@ use bellhop_scenario::{Look, Observation, ProbeId, RunId, Seen};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::clock::WorldClock;
-use crate::invariants::{self, Broken, Disturbance, Evidence, Missed, Spoken};
+use crate::invariants::{self, Broken, Evidence, Missed, Ordeal, Spoken};
 use crate::machines::{Machines, NicPlace};
 
 /// A continuous probe, or a command, that a program of the fabric runs for.
@@ -122,10 +122,10 @@ impl Eye {
     }
 
     /// Says which promises were broken, given what Bellhop said on the wire, what was wrong meanwhile and what was not reached after. At the end.
-    pub(crate) fn judge(&self, spoken: Vec<Spoken>, disturbances: Vec<Disturbance>, missed: Vec<Missed>) -> Judged {
+    pub(crate) fn judge(&self, ended: Instant, spoken: Vec<Spoken>, ordeal: Ordeal, missed: Vec<Missed>) -> Judged {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let evidence = &mut writes.evidence;
-        (evidence.spoken, evidence.disturbances, evidence.missed) = (spoken, disturbances, missed);
+        (evidence.ended, evidence.spoken, evidence.ordeal, evidence.missed) = (ended, spoken, ordeal, missed);
         for Broken { at, invariant, detail, about } in invariants::judge(evidence) {
             let led = evidence.led_to(at, &about).iter().map(|line| format!("\n      {line}")).collect::<String>();
             let detail = format!("{detail}{led}");

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actions::{Intruder, Ongoing};
 use crate::clock::{MachineClock, WorldClock};
 use crate::eye::Eye;
-use crate::invariants::Disturbance;
+use crate::invariants::Ordeal;
 use crate::lan::{Lan, MachineLinks};
 use crate::machines::{self, Machines};
 use crate::node::SimulatedNode;
@@ -94,8 +94,8 @@ pub(crate) struct Stage {
     pub(crate) faults_begun: u64,
     /// Intruders' programs, by the number of their fault.
     pub(crate) intruders: BTreeMap<u64, Intruder>,
-    /// What went wrong and is over.
-    pub(crate) disturbances: Vec<Disturbance>,
+    /// What Bellhop had to cope with so far.
+    pub(crate) ordeal: Ordeal,
     /// The fault that is `api-down`.
     pub(crate) outage: Option<u64>,
     /// How often each machine's power went off or on.
@@ -136,7 +136,7 @@ impl Stage {
             faults: BTreeMap::new(),
             faults_begun: 0,
             intruders: BTreeMap::new(),
-            disturbances: Vec::new(),
+            ordeal: Ordeal::default(),
             outage: None,
             boots: BTreeMap::new(),
             dead: Arc::default(),

@@ -152,8 +152,9 @@ impl SimWorld {
         stage.eye.give_up(stage.zero, &mut stage.lan.fabric.borrow_mut());
         self.left.extend(stage.eye.take(stage.zero));
         let missed = stage.settle_down().await.map_err(WorldError)?;
-        let disturbances = std::mem::take(&mut stage.disturbances);
-        self.judged = stage.eye.judge(stage.lan.take_spoken(), disturbances, missed);
+        let ordeal = std::mem::take(&mut stage.ordeal);
+        let ended = stage.lan.fabric.borrow().now();
+        self.judged = stage.eye.judge(ended, stage.lan.take_spoken(), ordeal, missed);
         // Of what came after the end, only what should never have come.
         let counts =
             |seen: &Observation| matches!(seen.what, Seen::InvariantBroken { .. } | Seen::NotConverged { .. } | Seen::Crash { .. });

@@ -91,7 +91,7 @@ impl Stage {
     pub(crate) fn end_fault(&mut self, id: u64) {
         let Some(Ongoing { fault, since, until, .. }) = self.faults.remove(&id) else { return };
         let now = self.clock.now();
-        self.disturbances.extend(disturbance(&fault, since, now));
+        self.ordeal.disturbances.extend(disturbance(&fault, since, now));
         if until.is_some() {
             self.eye.log().say(now, Seen::Note { text: fault.over() });
         }

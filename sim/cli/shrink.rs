@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::BAD_INPUT;
 use super::sweep::{commit, folder};
+use crate::Planted;
 use crate::sweep::shrink::shrink;
 use crate::sweep::trial::trial;
 
 /// Shrinks a file and writes the result.
-pub(super) fn file(file: &Path, out: Option<PathBuf>) -> anyhow::Result<u8> {
+pub(super) fn file(file: &Path, out: Option<PathBuf>, plant: Option<Planted>) -> anyhow::Result<u8> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     let scenario = match from_yaml(&text) {
         Ok(scenario) => scenario,
@@ -28,7 +29,7 @@ pub(super) fn file(file: &Path, out: Option<PathBuf>) -> anyhow::Result<u8> {
         eprintln!("error: no folder `scenarios` here, and {} is in none", file.display());
         return Ok(BAD_INPUT);
     };
-    let Some((cause, detail)) = trial(&place, &text).failure else {
+    let Some((cause, detail)) = trial(&place, &text, plant).failure else {
         eprintln!("error: {} does not fail: nothing to shrink", file.display());
         return Ok(BAD_INPUT);
     };
@@ -36,7 +37,7 @@ pub(super) fn file(file: &Path, out: Option<PathBuf>) -> anyhow::Result<u8> {
     let mut tries = 0_u64;
     let small = shrink(scenario, |candidate| {
         tries += 1;
-        trial(&place, &to_yaml(candidate)).failure.is_some_and(|(other, _)| other == cause)
+        trial(&place, &to_yaml(candidate), plant).failure.is_some_and(|(other, _)| other == cause)
     });
     let named = named(small, &cause.what, file);
     let name = named["name"].as_str().unwrap_or("shrunk").to_owned();

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::BAD_INPUT;
+use crate::Planted;
 use crate::sweep::class::Class;
 use crate::sweep::draw::{Drawn, draw};
 use crate::sweep::report::Report;
@@ -33,6 +34,9 @@ pub(super) struct Arguments {
     /// Which classes of faults a seed may switch on.
     #[arg(long, value_enum, default_value_t = Profile::All)]
     profile: Profile,
+    /// Plant a bug in every replica of Bellhop, to see it caught.
+    #[arg(long, value_enum, value_name = "BUG")]
+    plant: Option<Planted>,
     /// Where seeds that fail leave their scenarios.
     #[arg(long, default_value = "target/sim/sweep")]
     out: PathBuf,
@@ -114,7 +118,7 @@ impl Arguments {
         let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                scope.spawn(|| work(&shared, &classes, &folder, &self.out));
+                scope.spawn(|| self.work(&shared, &classes, &folder));
             }
         });
         shared.bar.finish_and_clear();
@@ -122,12 +126,32 @@ impl Arguments {
         Ok(self.tell(&report, began.elapsed(), shared.stop.load(Ordering::Relaxed)))
     }
 
+    /// One thread: seed after seed.
+    fn work(&self, shared: &Shared, classes: &BTreeSet<Class>, folder: &Path) {
+        while !shared.stop.load(Ordering::Relaxed) && shared.deadline.is_none_or(|deadline| now() < deadline) {
+            let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+            if seed >= shared.until {
+                return;
+            }
+            let drawn = draw(seed, classes);
+            let result = trial(folder, &drawn.text, self.plant);
+            if result.failure.is_some() {
+                leave(shared, &self.out, seed, &drawn, &result);
+            }
+            let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
+            report.add(seed, &drawn, result);
+            shared.bar.set_message(format!("{} failed", report.failed()));
+            shared.bar.inc(1);
+        }
+    }
+
     /// The end.
     fn tell(&self, report: &Report, took: Duration, interrupted: bool) -> u8 {
         let asked = self.seeds.1 - self.seeds.0;
         print!("{}", report.histogram());
         println!();
-        print!("{}", report.failures(&commit(), &self.out));
+        let plant = self.plant.map(|bug| format!(" --plant {bug}")).unwrap_or_default();
+        print!("{}", report.failures(&commit(), &self.out, &plant));
         let played = report.played();
         if played < asked {
             let why = if interrupted { "interrupted" } else { "the budget was spent" };
@@ -139,25 +163,6 @@ impl Arguments {
         println!("{seconds:.1} s, {rate:.1} seeds/s, {events:.2} M events/s on the LAN");
         println!("{} passed, {} failed", played - report.failed(), report.failed());
         report.exit_code()
-    }
-}
-
-/// One thread: seed after seed.
-fn work(shared: &Shared, classes: &BTreeSet<Class>, folder: &Path, out: &Path) {
-    while !shared.stop.load(Ordering::Relaxed) && shared.deadline.is_none_or(|deadline| now() < deadline) {
-        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-        if seed >= shared.until {
-            return;
-        }
-        let drawn = draw(seed, classes);
-        let result = trial(folder, &drawn.text);
-        if result.failure.is_some() {
-            leave(shared, out, seed, &drawn, &result);
-        }
-        let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
-        report.add(seed, &drawn, result);
-        shared.bar.set_message(format!("{} failed", report.failed()));
-        shared.bar.inc(1);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Promise 2: outside a handover no two answers of Bellhop for one address name different MACs, and none is for an address that is not assigned.
 //!
-//! What may be said is what stands on the Service, up to a handover of undisturbed time: a failover is announced first and written after. A frame
-//! that names a machine's own address (Bellhop asking from its own) must name that machine's own MAC.
+//! What may be said is what stands on the Service, up to a handover of undisturbed time: a failover is announced first and written after. What a replica announced and had no time to
+//! write, because it died or lost the Lease, is the MAC of some node all the same. A frame that names a machine's own address (Bellhop asking from its
+//! own) must name that machine's own MAC.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,12 +17,12 @@ use super::{Broken, Evidence, Spoken};
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
     let held = evidence.held();
-    let calm = Calm::of_all(&evidence.disturbances);
+    let calm = Calm::of_all(&evidence.ordeal.disturbances);
     let mut broken = Vec::new();
     for spoken in &evidence.spoken {
         let own = evidence.own.get(&spoken.address);
         let wrong = match own {
-            Some(machine) => own_address(evidence, &calm, spoken, machine),
+            Some(machine) => own_address(evidence, spoken, machine),
             None => {
                 let stretches = held.get(&IpAddr::V4(spoken.address)).map_or(&[][..], Vec::as_slice);
                 assigned(evidence, &calm, spoken, stretches)
@@ -36,8 +37,8 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
 }
 
 /// A frame for an address that a machine has as its own.
-fn own_address(evidence: &Evidence, calm: &Calm, spoken: &Spoken, machine: &str) -> Option<(&'static str, String)> {
-    let fine = machine == spoken.replica && had(evidence, calm, machine, spoken.mac, spoken.at);
+fn own_address(evidence: &Evidence, spoken: &Spoken, machine: &str) -> Option<(&'static str, String)> {
+    let fine = machine == spoken.replica && had(evidence, machine, spoken.mac, spoken.at);
     let detail = || format!("Bellhop on {} said {} of {machine} is at {}", spoken.replica, spoken.address, spoken.mac);
     (!fine).then(|| ("Bellhop speaks for no machine's own address but its own", detail()))
 }
@@ -54,7 +55,11 @@ fn assigned(evidence: &Evidence, calm: &Calm, spoken: &Spoken, held: &[Held]) ->
         let detail = format!("Bellhop on {replica} said {address} is at {mac}, and no Service has it");
         return Some(("Bellhop answers for no address that is not assigned", detail));
     }
-    if near.iter().any(|held| had(evidence, calm, &held.node, *mac, *at)) {
+    if near.iter().any(|held| had(evidence, &held.node, *mac, *at)) {
+        return None;
+    }
+    let unwritten = calm.between(*at, evidence.end_of_term(replica, *at)) <= HANDOVER;
+    if unwritten && evidence.macs.keys().any(|machine| had(evidence, machine, *mac, *at)) {
         return None;
     }
     let nodes: BTreeSet<&str> = near.iter().map(|held| held.node.as_str()).collect();
@@ -63,8 +68,9 @@ fn assigned(evidence: &Evidence, calm: &Calm, spoken: &Spoken, held: &[Held]) ->
     Some(("Bellhop names the MAC of the Service's node", detail))
 }
 
-/// Whether a MAC was one of a machine's at a moment, up to a handover after it was not any more.
-fn had(evidence: &Evidence, calm: &Calm, machine: &str, mac: MacAddr, at: Instant) -> bool {
+/// Whether a MAC was one of a machine's at a moment, up to a handover after it was not any more: time in which the machine could be asked.
+fn had(evidence: &Evidence, machine: &str, mac: MacAddr, at: Instant) -> bool {
+    let calm = Calm::of_machine(&evidence.ordeal.disturbances, evidence.ordeal.off.get(machine).map_or(&[][..], Vec::as_slice));
     let macs = evidence.macs.get(machine).map_or(&[][..], Vec::as_slice);
     macs.iter().enumerate().filter(|(_, (_, own))| *own == mac).any(|(index, (from, _))| {
         // A machine with several NICs has several at once: only a later MAC that came in a change ends one.
@@ -100,7 +106,7 @@ mod tests {
         let early = vec![said("a", 70, 2, true)];
         let mut disturbed = evidence(writes, early);
         assert_eq!(broken(judge(&disturbed)), ["Bellhop names the MAC of the Service's node"]);
-        disturbed.disturbances.push(Disturbance {
+        disturbed.ordeal.disturbances.push(Disturbance {
             from: at(60),
             until: at(95),
             replica: None,
@@ -108,6 +114,25 @@ mod tests {
             what: "api down".to_owned(),
         });
         assert_eq!(broken(judge(&disturbed)), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_leader_announced_and_died_before_writing_is_no_broken_promise() {
+        let mut died = evidence(vec![service("web", 0, "a")], vec![said("a", 50, 2, true)]);
+        assert_eq!(broken(judge(&died)), ["Bellhop names the MAC of the Service's node"]);
+        died.ordeal.deaths.insert("a".to_owned(), vec![at(51)]);
+        assert_eq!(broken(judge(&died)), [""; 0]);
+        died.spoken = vec![said("a", 50, 7, true)];
+        assert_eq!(broken(judge(&died)), ["Bellhop names the MAC of the Service's node"]);
+    }
+
+    #[test]
+    fn a_machine_without_power_cannot_be_asked_for_its_new_mac() {
+        let mut changed = evidence(vec![service("web", 0, "a")], vec![said("b", 80, 1, false)]);
+        changed.macs.insert("a".to_owned(), vec![(Instant::ZERO, mac(1)), (at(50), mac(9))]);
+        assert_eq!(broken(judge(&changed)), ["Bellhop names the MAC of the Service's node"]);
+        changed.ordeal.off.insert("a".to_owned(), vec![(at(51), at(75))]);
+        assert_eq!(broken(judge(&changed)), [""; 0]);
     }
 
     #[test]

@@ -24,8 +24,22 @@ impl Calm {
         Self::of(disturbances, |each| !each.of_the_lan && each.replica.as_deref().is_none_or(|of| of == replica))
     }
 
+    /// For what all may know of one machine: whatever was wrong, and the times in which it had no power.
+    pub(super) fn of_machine(disturbances: &[Disturbance], off: &[(Instant, Instant)]) -> Self {
+        let wrong = disturbances.iter().map(|each| (each.from, each.until + RECOVERY));
+        Self::joined(wrong.chain(off.iter().copied()).collect())
+    }
+
+    /// Since when what is known at a moment may date from: the beginning of the disturbance that it lies in, or the moment itself.
+    pub(super) fn reach_back(&self, at: Instant) -> Instant {
+        self.0.iter().find(|(from, until)| (*from..=*until).contains(&at)).map_or(at, |(from, _)| *from)
+    }
+
     fn of(disturbances: &[Disturbance], concerns: impl Fn(&&Disturbance) -> bool) -> Self {
-        let mut wrong: Vec<_> = disturbances.iter().filter(concerns).map(|each| (each.from, each.until + RECOVERY)).collect();
+        Self::joined(disturbances.iter().filter(concerns).map(|each| (each.from, each.until + RECOVERY)).collect())
+    }
+
+    fn joined(mut wrong: Vec<(Instant, Instant)>) -> Self {
         wrong.sort_unstable();
         let mut joined: Vec<(Instant, Instant)> = Vec::new();
         for (from, until) in wrong {
@@ -64,6 +78,13 @@ mod tests {
         assert_eq!(seconds(&calm, 0, 10), 10);
         assert_eq!(seconds(&calm, 0, 22 + RECOVERY.as_secs() + 5), 15);
         assert_eq!(seconds(&calm, 12, 18), 0);
+    }
+
+    #[test]
+    fn what_is_known_in_a_disturbance_may_date_from_before_it() {
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        let calm = Calm::of_all(&[wrong(10, 20, None)]);
+        assert_eq!((calm.reach_back(at(5)), calm.reach_back(at(25))), (at(5), at(10)));
     }
 
     #[test]

@@ -40,6 +40,17 @@ pub(crate) struct Disturbance {
     pub(crate) what: String,
 }
 
+/// What was done to a world in a run, as far as it excuses anything.
+#[derive(Default)]
+pub(crate) struct Ordeal {
+    /// What went wrong, with its end.
+    pub(crate) disturbances: Vec<Disturbance>,
+    /// When replicas were killed, by machine: between two writes, perhaps.
+    pub(crate) deaths: BTreeMap<String, Vec<Instant>>,
+    /// When machines had no power; one that has none now has no end yet.
+    pub(crate) off: BTreeMap<String, Vec<(Instant, Instant)>>,
+}
+
 /// Everything that was seen.
 #[derive(Default)]
 pub(crate) struct Evidence {
@@ -53,8 +64,10 @@ pub(crate) struct Evidence {
     pub(crate) macs: BTreeMap<String, Vec<(Instant, MacAddr)>>,
     /// Addresses that machines have on their NICs from the start.
     pub(crate) own: BTreeMap<Ipv4Addr, String>,
-    /// What went wrong, with its end.
-    pub(crate) disturbances: Vec<Disturbance>,
+    /// What Bellhop had to cope with.
+    pub(crate) ordeal: Ordeal,
+    /// When the run was over.
+    pub(crate) ended: Instant,
     /// What was not reached when it should have been, after the end.
     pub(crate) missed: Vec<Missed>,
 }
@@ -138,6 +151,13 @@ impl Evidence {
         self.writes.iter().filter(own).map(moment).collect()
     }
 
+    /// When the replica that spoke at a moment ended, lost the Lease, or the run ended: what it had announced by then and not written, nobody writes.
+    pub(super) fn end_of_term(&self, replica: &str, at: Instant) -> Instant {
+        let died = self.ordeal.deaths.get(replica).into_iter().flatten().copied();
+        let lost = self.holders().into_iter().filter(|(_, holder)| holder != replica).map(|(since, _)| since);
+        died.chain(lost).filter(|end| *end >= at).min().unwrap_or(self.ended).min(self.ended)
+    }
+
     /// What happened before a moment to those whom it is about, the last few things first said last: for people.
     pub(crate) fn led_to(&self, at: Instant, about: &[String]) -> Vec<String> {
         const LINES: usize = 8;
@@ -161,7 +181,7 @@ impl Evidence {
                 lines.push((spoken.at, format!("Bellhop on {} said {} is-at {}", spoken.replica, spoken.address, spoken.mac)));
             }
         }
-        for disturbance in &self.disturbances {
+        for disturbance in &self.ordeal.disturbances {
             lines.push((disturbance.from, format!("⚡ {}", disturbance.what)));
             lines.push((disturbance.until, format!("over: {}", disturbance.what)));
         }
@@ -259,7 +279,7 @@ pub(super) mod testing {
     /// Nodes `a` and `b`, whose MACs end in 1 and 2.
     pub(crate) fn evidence(writes: Vec<WriteRecord>, spoken: Vec<Spoken>) -> Evidence {
         let macs = [("a".to_owned(), vec![(Instant::ZERO, mac(1))]), ("b".to_owned(), vec![(Instant::ZERO, mac(2))])];
-        Evidence { writes, spoken, macs: macs.into_iter().collect(), ..Evidence::default() }
+        Evidence { writes, spoken, macs: macs.into_iter().collect(), ended: Instant::FAR_FUTURE, ..Evidence::default() }
     }
 
     /// The promises that a checker finds broken.

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use bellhop_core::time::Instant;
 
 pub(crate) use convergence::{CONVERGES, Missed};
-pub(crate) use evidence::{Disturbance, Evidence, Spoken, replica};
+pub(crate) use evidence::{Disturbance, Evidence, Ordeal, Spoken, replica};
 
 /// A promise that did not hold.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use bellhop_apiserver::WriteRecord;
 use bellhop_core::time::Instant;
 use serde_json::Value;
 
+use super::calm::Calm;
 use super::evidence::{Version, moment, replica};
 use super::{Broken, Evidence};
 
@@ -16,6 +17,7 @@ use super::{Broken, Evidence};
 const MOVES: &str = "nothing that is assigned moves without a cause";
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
+    let calm = Calm::of_all(&evidence.ordeal.disturbances);
     let mut broken = Vec::new();
     let mut chosen: BTreeMap<String, Instant> = BTreeMap::new();
     let mut given: BTreeMap<String, Instant> = BTreeMap::new();
@@ -25,12 +27,13 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
         let ours = replica(version.client).is_some() && !version.deleted;
         if let Some(last) = before.get(&key).filter(|_| ours) {
             let about = vec![key.clone()];
-            let since = chosen.get(&key).copied().unwrap_or(Instant::ZERO);
+            // After an outage a choice may rest on what was so before it, and be put right a moment later.
+            let since = chosen.get(&key).map_or(Instant::ZERO, |chosen| calm.reach_back(*chosen));
             if !last.node.is_empty() && last.node != version.node && !may_leave(evidence, last, since, version.at) {
                 let detail = format!("{key} moved from {} to {:?}, and nothing had happened to {}", last.node, version.node, last.node);
                 broken.push(Broken { at: version.at, invariant: MOVES, detail, about: about.clone() });
             }
-            let since = given.get(&key).copied().unwrap_or(Instant::ZERO);
+            let since = given.get(&key).map_or(Instant::ZERO, |given| calm.reach_back(*given));
             let lost = last.addresses.difference(&version.addresses).next();
             if let Some(lost) = lost.filter(|_| !was_changed(evidence, &key, since, version.at)) {
                 let detail = format!("{key} lost {lost}, and nobody had changed it or a pool");
@@ -126,6 +129,23 @@ mod tests {
         assert_eq!(broken(judge(&evidence(failed_since, Vec::new()))), [""; 0]);
         let failed_before = vec![node("a", 0, "Unknown"), node("a", 5, "True"), service("web", 10, "a"), service("web", 50, "b")];
         assert_eq!(broken(judge(&evidence(failed_before, Vec::new()))), [MOVES]);
+    }
+
+    #[test]
+    fn a_choice_out_of_an_outage_may_be_put_right_by_what_happened_in_it() {
+        let slice = json!({"metadata": {"labels": {bellhop_api::keys::SERVICE_NAME_LABEL: "web"}}, "endpoints": []});
+        let slice = write("control-plane", "endpointslices.discovery.k8s.io", "web-1", 45, slice);
+        let mut moved = evidence(vec![node("a", 0, "True"), slice, service("web", 50, "a"), service("web", 51, "b")], Vec::new());
+        assert_eq!(broken(judge(&moved)), [MOVES]);
+        let at = super::super::evidence::testing::at;
+        moved.ordeal.disturbances.push(super::super::Disturbance {
+            from: at(44),
+            until: at(49),
+            replica: Some("a".to_owned()),
+            of_the_lan: false,
+            what: String::new(),
+        });
+        assert_eq!(broken(judge(&moved)), [""; 0]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
     for spoken in evidence.spoken.iter().filter(|spoken| !evidence.own.contains_key(&spoken.address)) {
         let replica = spoken.replica.as_str();
         let (calm, renewals) =
-            calms.entry(replica).or_insert_with(|| (Calm::of_replica(&evidence.disturbances, replica), evidence.renewals(replica)));
+            calms.entry(replica).or_insert_with(|| (Calm::of_replica(&evidence.ordeal.disturbances, replica), evidence.renewals(replica)));
         if let Some((invariant, detail)) = wrong(spoken, &holders, calm, renewals) {
             let about = vec![spoken.address.to_string(), replica.to_owned()];
             broken.push(Broken { at: spoken.at, invariant, detail, about });
@@ -83,9 +83,9 @@ mod tests {
             of_the_lan: false,
             what: String::new(),
         };
-        late.disturbances = vec![cut_off("b")];
+        late.ordeal.disturbances = vec![cut_off("b")];
         assert_eq!(broken(judge(&late)), ["Bellhop is silent once it can know that another leads"]);
-        late.disturbances = vec![cut_off("a")];
+        late.ordeal.disturbances = vec![cut_off("a")];
         assert_eq!(broken(judge(&late)), [""; 0]);
     }
 

@@ -86,19 +86,19 @@ impl Report {
         text
     }
 
-    /// What failed: each cause with its seeds, the first one's detail and how to see it again.
-    pub(crate) fn failures(&self, commit: &str, folder: &std::path::Path) -> String {
+    /// What failed: each cause with its seeds, the first one's detail and how to see it again; `more` is what the commands for that need besides.
+    pub(crate) fn failures(&self, commit: &str, folder: &std::path::Path, more: &str) -> String {
         let mut text = String::new();
         for (cause, seeds) in &self.failures {
             let Some((first, detail)) = seeds.iter().next() else { continue };
             let shown: Vec<String> = seeds.keys().take(8).map(ToString::to_string).collect();
-            let more = if seeds.len() > shown.len() { format!(" and {} more", seeds.len() - shown.len()) } else { String::new() };
-            let _ = writeln!(text, "× {cause}: {} of {} seeds: {}{more}", seeds.len(), self.played, shown.join(", "));
+            let others = if seeds.len() > shown.len() { format!(" and {} more", seeds.len() - shown.len()) } else { String::new() };
+            let _ = writeln!(text, "× {cause}: {} of {} seeds: {}{others}", seeds.len(), self.played, shown.join(", "));
             let _ = writeln!(text, "    {detail}");
             let file = folder.join(format!("seed-{first}.yaml"));
             let _ = writeln!(text, "    seed {first}, commit {commit}");
-            let _ = writeln!(text, "    again:   cargo run --release -p bellhop-sim -- sweep --seeds {first}..{}", first + 1);
-            let _ = writeln!(text, "    smaller: cargo run --release -p bellhop-sim -- shrink {}", file.display());
+            let _ = writeln!(text, "    again:   cargo run --release -p bellhop-sim -- sweep --seeds {first}..{}{more}", first + 1);
+            let _ = writeln!(text, "    smaller: cargo run --release -p bellhop-sim -- shrink {}{more}", file.display());
         }
         text
     }
@@ -154,8 +154,8 @@ mod tests {
         report.add(3, &drawn, failing(3, "one"));
         report.add(4, &drawn, failing(4, "other"));
         assert_eq!((report.played(), report.failed(), report.exit_code()), (4, 3, 4));
-        let text = report.failures("abc", std::path::Path::new("target/sim/sweep"));
+        let text = report.failures("abc", std::path::Path::new("target/sim/sweep"), " --plant x");
         assert!(text.contains("× one: 2 of 4 seeds: 1, 3\n"), "{text}");
-        assert!(text.contains("shrink target/sim/sweep/seed-4.yaml"), "{text}");
+        assert!(text.contains("shrink target/sim/sweep/seed-4.yaml --plant x"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ use bellhop_scenario::{Action, Look, Observation, ProbeId, Scenario, Seen, Unpla
 
 use super::class::Class;
 use super::draw::Drawn;
-use crate::SimWorld;
+use crate::{Planted, SimWorld};
 
 /// Why a run failed: what failures are grouped by, and what shrinking must keep.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,18 +39,22 @@ pub(crate) struct Trial {
     pub(crate) blind: Vec<(Duration, Duration)>,
 }
 
-/// Plays a text as if it stood in `folder`.
-pub(crate) fn trial(folder: &Path, text: &str) -> Trial {
+/// Plays a text as if it stood in `folder`, with a bug planted in Bellhop where one is named.
+pub(crate) fn trial(folder: &Path, text: &str, plant: Option<Planted>) -> Trial {
     let scenario = match parse_in(folder, text) {
         Ok(scenario) => scenario,
         Err(refusal) => return failed(2, "the scenario is refused", refusal.to_string()),
     };
     // What panics outside of the program under test is a fault of the simulator; the others of a sweep go on.
-    catch_unwind(AssertUnwindSafe(|| played(&scenario))).unwrap_or_else(|_| failed(4, "the simulator panicked", scenario.name.clone()))
+    catch_unwind(AssertUnwindSafe(|| played(&scenario, plant)))
+        .unwrap_or_else(|_| failed(4, "the simulator panicked", scenario.name.clone()))
 }
 
-fn played(scenario: &Scenario) -> Trial {
+fn played(scenario: &Scenario, plant: Option<Planted>) -> Trial {
     let mut world = Watched { world: SimWorld::new(None), requests: BTreeMap::new() };
+    if let Some(bug) = plant {
+        world.world.plant(bug);
+    }
     match play(scenario, &mut world) {
         Ok(outcome) => Trial {
             failure: cause(scenario, &outcome),
