@@ -55,14 +55,27 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
 fn may_leave(evidence: &Evidence, service: &Version<'_>, since: Instant, until: Instant) -> bool {
     let node_failed =
         versions_in_force(evidence, "nodes", &service.node, since, until).any(|node| node.deleted || !may_carry(&node.object));
-    let slice = |record: &&WriteRecord| {
+    node_failed || was_without_endpoints(evidence, service, since, until) || changed_by_a_user(evidence, &service.key, since, until)
+}
+
+/// Whether there was a time between two moments at which no endpoint was ready: for traffic policy Local, none on the Service's node.
+fn was_without_endpoints(evidence: &Evidence, service: &Version<'_>, since: Instant, until: Instant) -> bool {
+    let node = (service.object["spec"]["externalTrafficPolicy"] == "Local").then_some(service.node.as_str());
+    let (namespace, name) = service.key.split_once('/').unwrap_or_default();
+    let is_slice = |record: &&WriteRecord| {
         let of = record.object["metadata"]["labels"][bellhop_api::keys::SERVICE_NAME_LABEL].as_str();
-        record.resource.starts_with("endpointslices") && of == service.key.split_once('/').map(|(_, name)| name)
+        record.resource.starts_with("endpointslices") && record.namespace == namespace && of == Some(name) && moment(record) <= until
     };
-    let local = service.object["spec"]["externalTrafficPolicy"] == "Local";
-    let mut slices = within(evidence, since, until).filter(slice);
-    let endpoints_changed = if local { slices.next().is_some() } else { slices.any(|record| record.deleted || !has_ready(&record.object)) };
-    node_failed || endpoints_changed || changed_by_a_user(evidence, &service.key, since, until)
+    let mut slices: BTreeMap<&str, &WriteRecord> = BTreeMap::new();
+    for record in evidence.writes.iter().filter(is_slice) {
+        let carried = slices.values().any(|slice| !slice.deleted && has_ready(&slice.object, node));
+        // What stood until this write counts if it stood into the time. Before the first there was nothing to stand on.
+        if !slices.is_empty() && moment(record) >= since && !carried {
+            return true;
+        }
+        slices.insert(&record.name, record);
+    }
+    !slices.values().any(|slice| !slice.deleted && has_ready(&slice.object, node))
 }
 
 /// Whether somebody changed a Service or a pool between two moments.
@@ -101,9 +114,10 @@ fn may_carry(node: &Value) -> bool {
     ready && node["metadata"]["deletionTimestamp"].is_null() && node["metadata"]["labels"].get(bellhop_api::keys::EXCLUDE_LABEL).is_none()
 }
 
-/// Whether some endpoint of a slice is ready.
-fn has_ready(slice: &Value) -> bool {
-    slice["endpoints"].as_array().into_iter().flatten().any(|endpoint| endpoint["conditions"]["ready"] != false)
+/// Whether some endpoint of a slice is ready, on a node if one is given.
+fn has_ready(slice: &Value, node: Option<&str>) -> bool {
+    let mut endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    endpoints.any(|endpoint| endpoint["conditions"]["ready"] != false && node.is_none_or(|node| endpoint["nodeName"] == node))
 }
 
 #[cfg(test)]
@@ -119,23 +133,60 @@ mod tests {
 
     #[test]
     fn a_move_off_a_healthy_node_is_a_broken_promise() {
-        let writes = vec![node("a", 0, "True"), service("web", 1, "a"), service("web", 50, "b")];
+        let writes = vec![node("a", 0, "True"), slice(0, &["c"]), service("web", 1, "a"), service("web", 50, "b")];
         assert_eq!(broken(judge(&evidence(writes, Vec::new()))), [MOVES]);
     }
 
     #[test]
     fn a_node_that_failed_since_it_was_chosen_is_a_cause_and_one_that_failed_before_is_none() {
-        let failed_since = vec![node("a", 0, "True"), service("web", 1, "a"), node("a", 40, "Unknown"), service("web", 50, "b")];
+        let failed_since =
+            vec![slice(0, &["c"]), node("a", 0, "True"), service("web", 1, "a"), node("a", 40, "Unknown"), service("web", 50, "b")];
         assert_eq!(broken(judge(&evidence(failed_since, Vec::new()))), [""; 0]);
-        let failed_before = vec![node("a", 0, "Unknown"), node("a", 5, "True"), service("web", 10, "a"), service("web", 50, "b")];
+        let failed_before =
+            vec![slice(0, &["c"]), node("a", 0, "Unknown"), node("a", 5, "True"), service("web", 10, "a"), service("web", 50, "b")];
         assert_eq!(broken(judge(&evidence(failed_before, Vec::new()))), [MOVES]);
+    }
+
+    /// The slice of `web`, with a ready endpoint on each of these nodes.
+    fn slice(seconds: u64, nodes: &[&str]) -> WriteRecord {
+        let endpoints: Vec<Value> = nodes.iter().map(|node| json!({"nodeName": node, "conditions": {"ready": true}})).collect();
+        let metadata = json!({"labels": {(bellhop_api::keys::SERVICE_NAME_LABEL): "web"}});
+        write("control-plane", "endpointslices.discovery.k8s.io", "web-1", seconds, json!({"metadata": metadata, "endpoints": endpoints}))
+    }
+
+    fn local(mut service: WriteRecord) -> WriteRecord {
+        let mut object = Value::clone(&service.object);
+        object["spec"]["externalTrafficPolicy"] = json!("Local");
+        service.object = std::sync::Arc::new(object);
+        service
+    }
+
+    #[test]
+    fn a_local_service_may_leave_a_node_that_lost_its_endpoint_and_none_that_kept_it() {
+        let moved = |slices: [WriteRecord; 2]| {
+            let [first, second] = slices;
+            let writes = vec![node("a", 0, "True"), first, local(service("web", 1, "a")), second, local(service("web", 50, "b"))];
+            broken(judge(&evidence(writes, Vec::new())))
+        };
+        assert_eq!(moved([slice(0, &["a", "b"]), slice(40, &["b"])]), [""; 0]);
+        assert_eq!(moved([slice(0, &["a", "b"]), slice(40, &["a", "b", "c"])]), [MOVES]);
+        let elsewhere = WriteRecord { namespace: "other".to_owned(), ..slice(40, &["b"]) };
+        assert_eq!(moved([slice(0, &["a", "b"]), elsewhere]), [MOVES]);
+    }
+
+    #[test]
+    fn a_service_may_leave_its_node_when_it_has_no_endpoint_at_all() {
+        let ends =
+            |nodes: &[&str]| vec![node("a", 0, "True"), slice(0, &["c"]), service("web", 1, "a"), slice(40, nodes), service("web", 50, "")];
+        assert_eq!(broken(judge(&evidence(ends(&[]), Vec::new()))), [""; 0]);
+        assert_eq!(broken(judge(&evidence(ends(&["c"]), Vec::new()))), [MOVES]);
     }
 
     #[test]
     fn a_choice_out_of_an_outage_may_be_put_right_by_what_happened_in_it() {
-        let slice = json!({"metadata": {"labels": {bellhop_api::keys::SERVICE_NAME_LABEL: "web"}}, "endpoints": []});
-        let slice = write("control-plane", "endpointslices.discovery.k8s.io", "web-1", 45, slice);
-        let mut moved = evidence(vec![node("a", 0, "True"), slice, service("web", 50, "a"), service("web", 51, "b")], Vec::new());
+        let slices = [slice(0, &["c"]), slice(45, &[]), slice(48, &["c"])];
+        let writes = [node("a", 0, "True")].into_iter().chain(slices).chain([service("web", 50, "a"), service("web", 51, "b")]);
+        let mut moved = evidence(writes.collect(), Vec::new());
         assert_eq!(broken(judge(&moved)), [MOVES]);
         let at = super::super::evidence::testing::at;
         moved.ordeal.disturbances.push(super::super::Disturbance {

@@ -222,7 +222,7 @@ fn keys_of(stop: &str, steps: &[&str]) -> u64 {
     let play = || {
         let before = keys();
         let failed = play(&scenario, &mut SimWorld::new(None)).expect("the simulator plays it").failed();
-        (failed, keys() - before - 1)
+        (failed, keys().wrapping_sub(before) - 1)
     };
     let (failed, made) = std::thread::scope(|scope| scope.spawn(play).join().expect("it does not panic"));
     assert_eq!(failed, 0);
