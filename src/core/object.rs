@@ -284,6 +284,21 @@ pub enum Write {
     Event(Event),
 }
 
+impl Write {
+    /// Whether it asks for the same as another one, whatever version each stands on.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let mut other = other.clone();
+        if let (
+            Self::PoolStatus { version, .. } | Self::PoolFinalizer { version, .. } | Self::Service { version, .. },
+            Self::PoolStatus { version: theirs, .. } | Self::PoolFinalizer { version: theirs, .. } | Self::Service { version: theirs, .. },
+        ) = (self, &mut other)
+        {
+            *theirs = version.clone();
+        }
+        *self == other
+    }
+}
+
 /// Which object a write is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {

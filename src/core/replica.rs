@@ -110,7 +110,9 @@ pub struct Replica {
     announced: BTreeMap<ServiceKey, (IpAddr, InterfaceName, MacAddr)>,
     /// Objects whose status may have to be written.
     outbox: BTreeSet<Subject>,
-    in_flight: BTreeSet<Subject>,
+    in_flight: BTreeMap<Subject, Write>,
+    /// Of objects on which something is still wanted: what was last written, and how often in a row the same.
+    repeated: BTreeMap<Subject, (Write, u32)>,
     /// Objects whose last write failed: not before when, and after how many failures.
     backing_off: BTreeMap<Subject, (Instant, u32)>,
     /// The reason that was last told of each Eip.
@@ -133,7 +135,8 @@ impl Replica {
             reach_changed: false,
             announced: BTreeMap::new(),
             outbox: BTreeSet::new(),
-            in_flight: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            repeated: BTreeMap::new(),
             backing_off: BTreeMap::new(),
             told: BTreeMap::new(),
             notices: VecDeque::new(),
@@ -247,7 +250,7 @@ impl Replica {
 
     /// How a write ended (not of an Event). The object that the API answered with comes before this.
     pub fn handle_written(&mut self, now: Instant, subject: &Subject, result: Written) {
-        self.in_flight.remove(subject);
+        let write = self.in_flight.remove(subject);
         let there = match subject {
             Subject::Pool(name) => self.controller.pools().contains_key(name),
             Subject::Service(key) => self.controller.service(key).is_some(),
@@ -256,11 +259,17 @@ impl Replica {
             return;
         }
         self.outbox.insert(subject.clone());
-        if result == Written::Done {
-            self.backing_off.remove(subject);
-            return;
-        }
-        let (_, failures) = self.backing_off.get(subject).copied().unwrap_or_default();
+        let failures = match result {
+            // What was taken and does not stand there after (a webhook of somebody's changes it) is not written again and again.
+            Written::Done => match write.map_or(0, |write| self.repetitions(subject, write)) {
+                0 => {
+                    self.backing_off.remove(subject);
+                    return;
+                }
+                times => times - 1,
+            },
+            Written::Conflict | Written::Failed => self.backing_off.get(subject).map_or(0, |(_, failures)| *failures),
+        };
         let wait = WRITE_RETRY_MIN.saturating_mul(1 << failures.min(16)).min(WRITE_RETRY_MAX);
         let wait = wait.mul_f64(1.0 + 0.2 * self.rng.random::<f64>());
         self.backing_off.insert(subject.clone(), (now + wait, failures.saturating_add(1)));
@@ -311,9 +320,10 @@ impl Replica {
                 Subject::Service(key) => self.service_write(key),
             };
             if let Some(write) = write {
-                self.in_flight.insert(subject);
+                self.in_flight.insert(subject, write.clone());
                 return Some(write);
             }
+            self.repeated.remove(&subject);
         }
         None
     }
@@ -398,7 +408,7 @@ impl Replica {
     /// The first object with something to write that neither is being written nor waits after a failure.
     fn next_to_write(&self, now: Instant) -> Option<Subject> {
         let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|(until, _)| now < *until);
-        self.outbox.iter().find(|subject| !self.in_flight.contains(*subject) && !backing_off(subject)).cloned()
+        self.outbox.iter().find(|subject| !self.in_flight.contains_key(*subject) && !backing_off(subject)).cloned()
     }
 
     /// Where a Service's address should be heard now.
@@ -492,7 +502,16 @@ impl Replica {
     fn forget(&mut self, subject: &Subject) {
         self.outbox.remove(subject);
         self.in_flight.remove(subject);
+        self.repeated.remove(subject);
         self.backing_off.remove(subject);
+    }
+
+    /// How often a write that was taken had been taken before, with nothing else wanted in between.
+    fn repetitions(&mut self, subject: &Subject, write: Write) -> u32 {
+        let before = self.repeated.get(subject).filter(|(before, _)| before.asks_the_same(&write));
+        let times = before.map_or(0, |(_, times)| times.saturating_add(1));
+        self.repeated.insert(subject.clone(), (write, times));
+        times
     }
 }
 
