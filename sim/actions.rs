@@ -3,7 +3,7 @@
 mod faults;
 mod lan;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use bellhop::env::Clock;
@@ -32,7 +32,7 @@ impl Stage {
             }
             Action::Ping { probe, from, to, every, until } => {
                 let machine = self.machine(from)?;
-                let options = PingOptions { to: v4(*to)?, interval: *every, count: None };
+                let options = PingOptions { to: *to, interval: *every, count: None };
                 let ping = self.lan.fabric.borrow_mut().ping(machine, options);
                 self.eye.pings.insert(ping, Purpose::Probe { probe: *probe, from: from.clone(), target: to.to_string() });
                 if let Some(until) = until {
@@ -174,7 +174,7 @@ impl Stage {
             }
             CommandLine::Ping { count, interval, to } => {
                 let machine = self.asking(on)?;
-                let options = PingOptions { to: v4(*to)?, interval: *interval, count: u32::try_from(*count).ok() };
+                let options = PingOptions { to: *to, interval: *interval, count: u32::try_from(*count).ok() };
                 let ping = self.lan.fabric.borrow_mut().ping(machine, options);
                 self.eye.pings.insert(ping, Purpose::Command { run });
                 self.counted.insert(ping, (run, now));
@@ -184,7 +184,7 @@ impl Stage {
             CommandLine::IpNeigh { to } => {
                 let machine = self.asking(on)?;
                 let fabric = self.lan.fabric.borrow();
-                let lines = fabric.neighbors(machine).into_iter().filter(|entry| to.is_none_or(|to| to == IpAddr::V4(entry.address)));
+                let lines = fabric.neighbors(machine).into_iter().filter(|entry| to.is_none_or(|to| to == entry.address));
                 let text = lines.map(|entry| format!("{entry}\n")).collect();
                 self.eye.log().say(now, Seen::Output { run, started: now.saturating_since(self.zero), text, exit: 0 });
                 Ok(())
@@ -267,11 +267,4 @@ fn destination(url: &str) -> Result<CurlOptions, String> {
     let address = host.parse().or_else(|_| host.parse().map(|ip| SocketAddrV4::new(ip, 80)));
     let to: SocketAddrV4 = address.map_err(|_| format!("{url}: not the URL of an IPv4 address"))?;
     Ok(CurlOptions { to, path, connect_timeout: None, max_time: None })
-}
-
-fn v4(address: IpAddr) -> Result<Ipv4Addr, String> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(format!("{address}: the simulator has no IPv6 yet")),
-    }
 }

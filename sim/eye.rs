@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -235,7 +234,7 @@ impl Eye {
                 let place = self.nics.get(&nic)?;
                 let (machine, dev) = (place.machine.clone(), place.nic.clone());
                 let state = Some(format!("{state:?}").to_uppercase());
-                Some(Seen::Neighbor { machine, dev, dst: IpAddr::V4(address), lladdr: mac, state })
+                Some(Seen::Neighbor { machine, dev, dst: address, lladdr: mac, state })
             }
             Event::Echo { ping, to, echo, .. } => {
                 let Purpose::Probe { probe, from, .. } = self.pings.get(&ping)? else { return None };
@@ -248,7 +247,7 @@ impl Eye {
                     EchoOutcome::Answered { round_trip, .. } => Some(sent + round_trip),
                     EchoOutcome::Unreachable { .. } | EchoOutcome::Lost => None,
                 };
-                Some(Seen::Ping { probe: *probe, from: from.clone(), to: IpAddr::V4(to), seq: u64::from(echo.sequence), sent, answer })
+                Some(Seen::Ping { probe: *probe, from: from.clone(), to, seq: u64::from(echo.sequence), sent, answer })
             }
             Event::Curl { curl, report, .. } => {
                 let started = report.started.saturating_since(zero);

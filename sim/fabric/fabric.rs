@@ -19,6 +19,7 @@ use crate::switch::{Switch, SwitchConfig, SwitchCounters};
 use crate::trace::{Event, Sink, Trace};
 use crate::wire::{Cable, End, Latency};
 
+mod datagram;
 mod freeze;
 mod hostile;
 mod nodes;
@@ -26,6 +27,8 @@ mod ports;
 mod programs;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests6;
 mod traffic;
 mod tree;
 mod wires;

@@ -1,7 +1,7 @@
 //! A machine on the LAN: its NICs, addresses, routes, and what its kernel keeps.
 //!
 //! It takes in frames and timers and hands out [`Effects`]; it knows no cable and no queue. The parts beside this file: ARP, IP, programs
-//! (ping and curl), and what makes a node of it (pods and kube-proxy's rules). Only IPv4 is alive here so far.
+//! (ping and curl), and what makes a node of it (pods and kube-proxy's rules). Of IPv6 it is a host only: neighbor discovery and echo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::conntrack::Conntrack;
 use crate::curl::{Curl, CurlReport};
 use crate::frame::Frame;
-use crate::neighbor::{Neighbor, NeighborSettings, NeighborState, NeighborTable, Outcome};
+use crate::neighbor::{Neighbor, NeighborSettings, NeighborState, NeighborTable, Outcome, Profile};
 use crate::ping::{Echo, Ping};
 use crate::pod::{Pod, Served};
 use crate::proxy::Proxy;
@@ -26,6 +26,9 @@ use crate::tcp::TcpStack;
 mod addresses;
 mod arp;
 mod ip;
+mod ip6;
+mod ndp;
+mod neighbors;
 mod node;
 mod programs;
 
@@ -40,8 +43,14 @@ pub struct MachineConfig {
     pub routes: Vec<Route>,
     /// net.ipv4.ip_forward: a node or a router.
     pub forwarding: bool,
-    /// Of every NIC.
+    /// ARP of every NIC.
     pub neighbors: NeighborSettings,
+    /// Neighbor discovery of every NIC.
+    pub neighbors6: NeighborSettings,
+    /// Kernel settings after boot.
+    pub sysctl: Sysctl,
+    /// Addresses on a device that is no NIC, as loopback is.
+    pub local: Vec<Ipv4Addr>,
 }
 
 /// One NIC.
@@ -67,7 +76,23 @@ pub struct Route {
 impl MachineConfig {
     /// A machine without a NIC.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), nics: Vec::new(), routes: Vec::new(), forwarding: false, neighbors: NeighborSettings::default() }
+        Self {
+            name: name.to_owned(),
+            nics: Vec::new(),
+            routes: Vec::new(),
+            forwarding: false,
+            neighbors: NeighborSettings::default(),
+            neighbors6: NeighborSettings::ipv6(),
+            sysctl: Sysctl::default(),
+            local: Vec::new(),
+        }
+    }
+
+    /// A machine of another kind than Linux.
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        (self.neighbors, self.neighbors6) = (profile.arp(), profile.ndp());
+        self
     }
 
     /// With one more NIC.
@@ -109,7 +134,7 @@ pub(crate) struct Effects {
 #[derive(Debug)]
 pub(crate) enum Timer {
     /// A neighbor entry.
-    Neighbor { nic: usize, address: Ipv4Addr },
+    Neighbor { nic: usize, address: IpAddr },
     /// A ping's next request.
     Ping(u32),
     /// The patience of some curl.
@@ -126,9 +151,9 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 pub(crate) enum Happened {
     /// A neighbor entry changed.
-    Neighbor { nic: usize, address: Ipv4Addr, state: NeighborState, mac: Option<MacAddr> },
+    Neighbor { nic: usize, address: IpAddr, state: NeighborState, mac: Option<MacAddr> },
     /// An echo request was decided.
-    Echo { ping: u32, to: Ipv4Addr, echo: Echo },
+    Echo { ping: u32, to: IpAddr, echo: Echo },
     /// A curl ended.
     Curl { curl: u32, report: CurlReport },
     /// A pod answered a request.
@@ -145,8 +170,10 @@ pub(crate) struct Nic {
     admin_up: bool,
     /// Whether a live cable is in it.
     carrier: bool,
-    /// Who is there.
+    /// Who is there, of IPv4.
     pub(crate) neighbors: NeighborTable,
+    /// Its IPv6.
+    ip6: ip6::Ip6,
 }
 
 impl Nic {
@@ -163,11 +190,11 @@ impl Nic {
 
 /// net.ipv4.conf.all.*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sysctl {
+pub struct Sysctl {
     /// arp_ignore: 0, any local address is answered for on any NIC; 1, only the NIC's own.
-    pub(crate) arp_ignore: u8,
+    pub arp_ignore: u8,
     /// arp_announce: 0, the packet's own source may be the ARP sender; 2, only the NIC's own address.
-    pub(crate) arp_announce: u8,
+    pub arp_announce: u8,
 }
 
 /// A timer that may be moved earlier, never twice pending for one moment.
@@ -237,8 +264,8 @@ impl Host {
             powered: true,
             boots: 0,
             nics,
-            sysctl: Sysctl::default(),
-            local: BTreeSet::new(),
+            sysctl: config.sysctl,
+            local: config.local.iter().copied().collect(),
             stacks: BTreeMap::new(),
             pings: BTreeMap::new(),
             curls: BTreeMap::new(),
@@ -268,13 +295,13 @@ impl Host {
     pub(crate) fn power_off(&mut self, now: Instant, effects: &mut Effects) {
         self.stop_programs(now, effects);
         self.powered = false;
-        self.sysctl = Sysctl::default();
-        self.local.clear();
+        self.sysctl = self.config.sysctl;
+        self.local = self.config.local.iter().copied().collect();
         self.stacks.clear();
         self.pods.clear();
         self.proxy = None;
         self.conntrack = Conntrack::default();
-        self.nics.iter_mut().for_each(|nic| nic.neighbors.clear());
+        self.nics.iter_mut().for_each(Nic::forget_neighbors);
         self.release_all();
     }
 
@@ -307,7 +334,11 @@ impl Host {
 
     /// All neighbor entries, NIC by NIC.
     pub(crate) fn neighbors(&self) -> Vec<Neighbor> {
-        self.nics.iter().flat_map(|nic| nic.neighbors.lines(nic.config.name.as_str())).collect()
+        let lines = |nic: &Nic| {
+            let name = nic.config.name.as_str().to_owned();
+            nic.neighbors.lines(&name).chain(nic.ip6.neighbors.lines(&name)).collect::<Vec<_>>()
+        };
+        self.nics.iter().flat_map(lines).collect()
     }
 
     /// Its NICs as its programs see them.
@@ -383,7 +414,7 @@ impl Host {
         if let Some(nic) = self.nics.get_mut(nic) {
             change(nic);
             if !nic.is_up() {
-                nic.neighbors.clear();
+                nic.forget_neighbors();
             }
         }
     }
@@ -396,12 +427,14 @@ fn new_nic(now: Instant, nic: &NicConfig, machine: &MachineConfig, seed: u64) ->
         IpAddr::V6(_) => None,
     };
     let rng = stream(seed, &format!("neighbors {} {}", machine.name, nic.name));
+    let rng6 = stream(seed, &format!("neighbors6 {} {}", machine.name, nic.name));
     Nic {
         config: nic.clone(),
         subnets: nic.addresses.iter().filter_map(subnet).collect(),
         admin_up: true,
         carrier: false,
         neighbors: NeighborTable::new(now, machine.neighbors.clone(), rng),
+        ip6: ip6::Ip6::new(nic.mac, &nic.addresses, NeighborTable::new(now, machine.neighbors6.clone(), rng6)),
     }
 }
 

@@ -1,81 +1,31 @@
-//! The neighbor table of one NIC, as Linux 6.18 keeps it for IPv4: net/core/neighbour.c and net/ipv4/arp.c (arp_process), in their order.
+//! The neighbor table of one NIC and one family, as Linux 6.18 keeps it (net/core/neighbour.c): entries, their timers, packets that wait.
 //!
-//! It decides which MAC a packet goes to, when the wire is asked, and which frames are believed. It sends nothing: what is to be done
-//! comes out as [`Outcome`]s. It does not know the host's addresses (whether a frame asks for one of them is the host's question), nor routes.
+//! It decides which MAC a packet goes to and when the wire is asked; `hear` decides which frames are believed, for ARP and for neighbor
+//! discovery. It sends nothing: what is to be done comes out as [`Outcome`]s. It does not know the host's addresses (whether a frame asks for one of them is the host's question), nor routes.
 //! As in the kernel, `used` moves only off the fast path: an entry that is REACHABLE is not marked by the packets that go to it.
 //! Facts: the reference's layer2-peers-and-kernel.md §6.2.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 use rand_chacha::ChaCha8Rng;
 
-use crate::frame::{Arp, Operation};
 use crate::random::below;
 
 mod collect;
+mod hear;
+mod profile;
 mod render;
+mod settings;
+pub(crate) use hear::Advertisement;
+pub use profile::{Profile, UnknownProfile};
 pub use render::Neighbor;
+pub use settings::{Ageing, NeighborSettings};
 #[cfg(test)]
 mod tests;
-
-/// The kernel's settings, /proc/sys/net/ipv4/neigh/*.
-#[derive(Clone, Debug)]
-pub struct NeighborSettings {
-    /// base_reachable_time: an entry stays REACHABLE for half to one and a half of it, redrawn every five minutes.
-    pub base_reachable: Duration,
-    /// delay_first_probe_time: how long a STALE entry that is used waits for a sign of life before it is probed.
-    pub delay_first_probe: Duration,
-    /// retrans_time: between two solicitations.
-    pub retransmit: Duration,
-    /// ucast_solicit: unicast probes before an entry is given up.
-    pub unicast_probes: u32,
-    /// mcast_solicit: broadcasts before a resolution is given up.
-    pub broadcast_probes: u32,
-    /// mcast_resolicit: broadcasts after the unicast probes of a known entry.
-    pub broadcast_reprobes: u32,
-    /// locktime: how long a change is kept against a frame that is not gratuitous.
-    pub lock: Duration,
-    /// gc_stale_time: unused for so long, an entry may be collected.
-    pub stale_collected: Duration,
-    /// gc_thresh1: below so many entries nothing is collected.
-    pub collect_from: usize,
-    /// gc_thresh2: a forced collection goes down to so many.
-    pub collect_to: usize,
-    /// gc_thresh3: never more entries than this. The kernel counts all NICs together, we each.
-    pub entries_max: usize,
-    /// unres_qlen: packets that wait for one address.
-    pub queue_max: usize,
-    /// arp_accept: whether a gratuitous frame creates an entry.
-    pub accept_gratuitous: bool,
-    /// drop_gratuitous_arp.
-    pub drop_gratuitous: bool,
-}
-
-impl Default for NeighborSettings {
-    /// The kernel's defaults (arp_tbl in net/ipv4/arp.c).
-    fn default() -> Self {
-        Self {
-            base_reachable: Duration::from_secs(30),
-            delay_first_probe: Duration::from_secs(5),
-            retransmit: Duration::from_secs(1),
-            unicast_probes: 3,
-            broadcast_probes: 3,
-            broadcast_reprobes: 0,
-            lock: Duration::from_secs(1),
-            stale_collected: Duration::from_secs(60),
-            collect_from: 128,
-            collect_to: 512,
-            entries_max: 1024,
-            queue_max: 101,
-            accept_gratuitous: false,
-            drop_gratuitous: false,
-        }
-    }
-}
 
 /// The state of an entry (NUD_*, include/uapi/linux/neighbour.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,15 +55,15 @@ impl NeighborState {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Ask who has `target`: everybody, or `to` alone. `asker` is the source address of a packet that waits for the answer.
-    Solicit { target: Ipv4Addr, to: Option<MacAddr>, asker: Option<Ipv4Addr> },
+    Solicit { target: IpAddr, to: Option<MacAddr>, asker: Option<IpAddr> },
     /// Send a packet that had waited.
     Send { mac: MacAddr, packet: Vec<u8> },
     /// Nobody has the address that this packet waited for.
     Unreachable { packet: Vec<u8> },
     /// Call [`NeighborTable::handle_timer`] then.
-    Wake { address: Ipv4Addr, at: Instant },
+    Wake { address: IpAddr, at: Instant },
     /// An entry is not what it was.
-    Changed { address: Ipv4Addr, state: NeighborState, mac: Option<MacAddr> },
+    Changed { address: IpAddr, state: NeighborState, mac: Option<MacAddr> },
 }
 
 /// One address and what is known of it.
@@ -146,7 +96,7 @@ pub(crate) struct NeighborTable {
     /// Settings of this NIC.
     settings: NeighborSettings,
     /// By address.
-    entries: BTreeMap<Ipv4Addr, Entry>,
+    entries: BTreeMap<IpAddr, Entry>,
     /// The reachable time of this moment.
     reachable: Duration,
     /// When it was drawn.
@@ -169,7 +119,7 @@ impl NeighborTable {
     }
 
     /// The entry's state and, where that is valid, its MAC.
-    pub(crate) fn entry(&self, address: Ipv4Addr) -> Option<(NeighborState, Option<MacAddr>)> {
+    pub(crate) fn entry(&self, address: IpAddr) -> Option<(NeighborState, Option<MacAddr>)> {
         self.entries.get(&address).map(|entry| (entry.state, entry.state.is_valid().then_some(entry.mac)))
     }
 
@@ -178,7 +128,7 @@ impl NeighborTable {
     pub(crate) fn send(
         &mut self,
         now: Instant,
-        address: Ipv4Addr,
+        address: IpAddr,
         packet: Vec<u8>,
         confirm: bool,
         out: &mut Vec<Outcome>,
@@ -216,43 +166,14 @@ impl NeighborTable {
                 entry.arm(address, now + self.settings.retransmit, out);
                 entry.tell(address, out);
                 entry.enqueue(packet, self.settings.queue_max);
-                entry.solicit(address, &self.settings, out);
+                entry.solicit(now, address, &self.settings, out);
                 None
             }
         }
     }
 
-    /// A request for one of the host's own addresses, heard from `sender_ip` (neigh_event_ns): it always overrides, and creates.
-    pub(crate) fn handle_asked(&mut self, now: Instant, sender_ip: Ipv4Addr, sender_mac: MacAddr, out: &mut Vec<Outcome>) {
-        if self.entries.contains_key(&sender_ip) || self.create(now, sender_ip) {
-            self.update(now, sender_ip, sender_mac, NeighborState::Stale, true, out);
-        }
-    }
-
-    /// Any other message (the end of arp_process). `to_us_alone`: its Ethernet destination was this NIC.
-    pub(crate) fn handle_heard(&mut self, now: Instant, arp: &Arp, to_us_alone: bool, out: &mut Vec<Outcome>) {
-        let gratuitous = arp.is_gratuitous();
-        let known = self.entries.contains_key(&arp.sender_ip);
-        // arp_accept creates from gratuitous frames and from replies.
-        let creates = self.settings.accept_gratuitous && (gratuitous || arp.operation == Operation::Reply);
-        let there = known || (creates && self.create(now, arp.sender_ip));
-        if !there {
-            return;
-        }
-        let locked = self.entries.get(&arp.sender_ip).is_some_and(|entry| stamp(now) <= entry.updated + nanos(self.settings.lock));
-        // Broadcast replies and requests do not assert that the neighbor is reachable.
-        let confirms = arp.operation == Operation::Reply && to_us_alone;
-        let state = if confirms { NeighborState::Reachable } else { NeighborState::Stale };
-        self.update(now, arp.sender_ip, arp.sender_mac, state, gratuitous || !locked, out);
-    }
-
-    /// Whether a message with the same sender and target address is thrown away unread.
-    pub(crate) fn drops(&self, arp: &Arp) -> bool {
-        self.settings.drop_gratuitous && arp.sender_ip == arp.target_ip
-    }
-
     /// The timer of an entry (neigh_timer_handler).
-    pub(crate) fn handle_timer(&mut self, now: Instant, address: Ipv4Addr, out: &mut Vec<Outcome>) {
+    pub(crate) fn handle_timer(&mut self, now: Instant, address: IpAddr, out: &mut Vec<Outcome>) {
         let reachable = nanos(self.reachable(now));
         let settings = &self.settings;
         let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.timer.is_some_and(|due| due <= now)) else { return };
@@ -261,6 +182,10 @@ impl NeighborTable {
         let next = match entry.state {
             NeighborState::Stale | NeighborState::Failed => return,
             NeighborState::Reachable if stamp(now) <= entry.confirmed + reachable => instant(entry.confirmed + reachable),
+            NeighborState::Reachable if settings.ageing == Ageing::Forgotten => {
+                entry.state = NeighborState::Failed;
+                now
+            }
             NeighborState::Reachable if stamp(now) <= entry.used + nanos(settings.delay_first_probe) => {
                 entry.state = NeighborState::Delay;
                 now + settings.delay_first_probe
@@ -294,55 +219,13 @@ impl NeighborTable {
             _ => entry.arm(address, next.max(now + TIMER_MIN), out),
         }
         if entry.asks() {
-            entry.solicit(address, settings, out);
+            entry.solicit(now, address, settings, out);
         }
     }
 
     /// The NIC went down: nothing is known any more (neigh_ifdown).
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
-    }
-
-    /// __neigh_update, for what ARP can say: `new` is STALE or REACHABLE.
-    fn update(&mut self, now: Instant, address: Ipv4Addr, mac: MacAddr, new: NeighborState, overrides: bool, out: &mut Vec<Outcome>) {
-        let reachable = self.reachable(now);
-        let base = nanos(self.settings.base_reachable);
-        let Some(entry) = self.entries.get_mut(&address) else { return };
-        let old = entry.state;
-        let same_mac = old.is_valid() && entry.mac == mac;
-        if new == NeighborState::Reachable {
-            entry.confirmed = stamp(now);
-        }
-        if old.is_valid() && !same_mac && !overrides {
-            return;
-        }
-        // An entry whose address did not change does not become worse.
-        let new = if same_mac && new == NeighborState::Stale { old } else { new };
-        if new == old && same_mac {
-            return;
-        }
-        entry.updated = stamp(now);
-        if new != old {
-            entry.timer = None;
-            entry.state = new;
-            if new == NeighborState::Reachable {
-                entry.arm(address, now + reachable, out);
-            }
-        }
-        if !same_mac {
-            entry.mac = mac;
-            if new != NeighborState::Reachable {
-                entry.confirmed = stamp(now) - 2 * base;
-            }
-        }
-        entry.tell(address, out);
-        let waiting = std::mem::take(&mut entry.queue);
-        for packet in waiting {
-            // Through the ordinary way out, so that a STALE entry turns to DELAY.
-            if let Some((mac, packet)) = self.send(now, address, packet, false, out) {
-                out.push(Outcome::Send { mac, packet });
-            }
-        }
     }
 
     /// The reachable time, redrawn where five minutes have passed.
@@ -353,10 +236,13 @@ impl NeighborTable {
         self.reachable
     }
 
-    /// neigh_rand_reach_time: half to one and a half of the base.
+    /// neigh_rand_reach_time: half to one and a half of the base. What is forgotten by age is forgotten on time.
     fn draw_reachable(&mut self, now: Instant) {
         let base = u64::try_from(self.settings.base_reachable.as_nanos()).unwrap_or(u64::MAX);
-        self.reachable = Duration::from_nanos(base / 2 + below(&mut self.rng, base));
+        self.reachable = match self.settings.ageing {
+            Ageing::Probed => Duration::from_nanos((base / 2).saturating_add(below(&mut self.rng, base))),
+            Ageing::Forgotten => self.settings.base_reachable,
+        };
         self.drawn = now;
     }
 }
@@ -376,10 +262,14 @@ impl Entry {
         settings.unicast_probes + broadcasts
     }
 
-    /// neigh_probe and arp_solicit: the first ones to the known MAC alone, then to everybody.
-    fn solicit(&mut self, address: Ipv4Addr, settings: &NeighborSettings, out: &mut Vec<Outcome>) {
+    /// neigh_probe, arp_solicit and ndisc_solicit: the first ones to the known MAC alone, then to everybody.
+    fn solicit(&mut self, now: Instant, address: IpAddr, settings: &NeighborSettings, out: &mut Vec<Outcome>) {
         let to = (self.probes < settings.unicast_probes && self.state.is_valid()).then_some(self.mac);
         let asker = self.queue.back().and_then(|packet| crate::packet::source(packet));
+        if to.is_some() && address.is_ipv6() {
+            // A unicast solicitation is a packet to the neighbor like any other (ndisc_send_ns), and takes the slow path.
+            self.used = stamp(now);
+        }
         out.push(Outcome::Solicit { target: address, to, asker });
         self.probes += 1;
     }
@@ -393,13 +283,13 @@ impl Entry {
     }
 
     /// Sets the one timer.
-    fn arm(&mut self, address: Ipv4Addr, at: Instant, out: &mut Vec<Outcome>) {
+    fn arm(&mut self, address: IpAddr, at: Instant, out: &mut Vec<Outcome>) {
         self.timer = Some(at);
         out.push(Outcome::Wake { address, at });
     }
 
     /// Says what it is now.
-    fn tell(&self, address: Ipv4Addr, out: &mut Vec<Outcome>) {
+    fn tell(&self, address: IpAddr, out: &mut Vec<Outcome>) {
         out.push(Outcome::Changed { address, state: self.state, mac: self.state.is_valid().then_some(self.mac) });
     }
 }

@@ -3,15 +3,16 @@
 //! Reads the few fields that routing and translation need, and writes the answers that a kernel gives by itself: echo reply, reset,
 //! unreachable. It decides none of them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv4TimeExceeded, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr,
-    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
 };
 
 use crate::frame::ETHERNET_HEADER_LENGTH;
+use crate::packet6;
 
 /// Room for the Ethernet header before each packet.
 pub(crate) const HEADROOM: usize = ETHERNET_HEADER_LENGTH;
@@ -42,9 +43,17 @@ pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
     Some(Header { source: packet.src_addr(), destination: packet.dst_addr(), protocol: packet.next_header(), ttl: packet.hop_limit() })
 }
 
+/// The IP version that the first byte tells.
+pub(crate) fn version(bytes: &[u8]) -> u8 {
+    bytes.get(HEADROOM).map_or(0, |first| first >> 4)
+}
+
 /// The source address, of bytes that hold at least a header.
-pub(crate) fn source(bytes: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Packet::new_checked(bytes.get(HEADROOM..)?).ok()?.src_addr())
+pub(crate) fn source(bytes: &[u8]) -> Option<IpAddr> {
+    match version(bytes) {
+        6 => packet6::header(bytes).map(|header| IpAddr::V6(header.source)),
+        _ => Some(IpAddr::V4(Ipv4Packet::new_checked(bytes.get(HEADROOM..)?).ok()?.src_addr())),
+    }
 }
 
 /// Counts one hop off. `false`, and nothing is changed, if none is left.
@@ -156,6 +165,22 @@ fn undelivered(quoted: &[u8], code: u8) -> Option<Icmp> {
 pub(crate) fn echo_request(source: Ipv4Addr, destination: Ipv4Addr, identifier: u16, sequence: u16) -> Vec<u8> {
     let data: [u8; 56] = std::array::from_fn(|index| index.to_le_bytes()[0]);
     icmp_packet(source, destination, &Icmpv4Repr::EchoRequest { ident: identifier, seq_no: sequence, data: &data })
+}
+
+/// A UDP datagram.
+pub(crate) fn datagram(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -> Vec<u8> {
+    let repr = UdpRepr { src_port: source.port(), dst_port: destination.port() };
+    let (from, to) = (*source.ip(), *destination.ip());
+    let mut bytes = ip_packet(from, to, IpProtocol::Udp, repr.header_len() + payload.len());
+    repr.emit(
+        &mut UdpPacket::new_unchecked(&mut bytes[HEADROOM + 20..]),
+        &IpAddress::Ipv4(from),
+        &IpAddress::Ipv4(to),
+        payload.len(),
+        |buffer| buffer.copy_from_slice(payload),
+        &ChecksumCapabilities::default(),
+    );
+    bytes
 }
 
 /// The reply to a packet that is [`Icmp::Echo`]: turned round, with a fresh TTL.

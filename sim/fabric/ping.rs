@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
@@ -14,7 +14,7 @@ use bellhop_core::time::Instant;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PingOptions {
     /// Whom.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// `-i`: between two requests. iputils' default is a second; zero is taken for a microsecond.
     pub interval: Duration,
     /// `-c`: how many; `None` for ever.
@@ -23,8 +23,8 @@ pub struct PingOptions {
 
 impl PingOptions {
     /// `ping <to>`: once a second until it is stopped.
-    pub fn to(to: Ipv4Addr) -> Self {
-        Self { to, interval: Duration::from_secs(1), count: None }
+    pub fn to(to: impl Into<IpAddr>) -> Self {
+        Self { to: to.into(), interval: Duration::from_secs(1), count: None }
     }
 }
 
@@ -52,7 +52,7 @@ pub enum EchoOutcome {
     /// Somebody (perhaps this machine) says that it cannot be delivered.
     Unreachable {
         /// Who.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// ICMP code: 0 network, 1 host, 3 port (RFC 792).
         code: u8,
     },
@@ -71,7 +71,7 @@ pub(crate) struct Ping {
     /// What was asked for.
     options: PingOptions,
     /// The address it sends from; `None` when there was no route at the start.
-    source: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
     /// When it started.
     started: Instant,
     /// When the next request is due.
@@ -115,10 +115,11 @@ struct Totals {
 
 impl Ping {
     /// Starts. Without a `source` it is over at once: "Network is unreachable".
-    pub(crate) fn new(now: Instant, options: PingOptions, source: Option<Ipv4Addr>) -> Self {
+    pub(crate) fn new(now: Instant, options: PingOptions, source: Option<IpAddr>) -> Self {
         let to = options.to;
         let text = match source {
-            Some(_) => format!("PING {to} ({to}) 56(84) bytes of data.\n"),
+            Some(IpAddr::V4(_)) => format!("PING {to} ({to}) 56(84) bytes of data.\n"),
+            Some(IpAddr::V6(_)) => format!("PING {to} ({to}) 56 data bytes\n"),
             None => "ping: connect: Network is unreachable\n".to_owned(),
         };
         Self {
@@ -143,7 +144,7 @@ impl Ping {
     }
 
     /// Whom it pings.
-    pub(crate) fn destination(&self) -> Ipv4Addr {
+    pub(crate) fn destination(&self) -> IpAddr {
         self.options.to
     }
 
@@ -156,7 +157,7 @@ impl Ping {
     }
 
     /// The next request: source, destination, number, and whether an answer since the last one confirms the neighbor.
-    pub(crate) fn poll_request(&mut self, now: Instant) -> Option<(Ipv4Addr, Ipv4Addr, u32, bool)> {
+    pub(crate) fn poll_request(&mut self, now: Instant) -> Option<(IpAddr, IpAddr, u32, bool)> {
         if self.poll_at().is_none_or(|at| now < at) {
             return None;
         }
@@ -189,10 +190,14 @@ impl Ping {
     }
 
     /// The request was not delivered, says `from`.
-    pub(crate) fn handle_unreachable(&mut self, sequence: u16, from: Ipv4Addr, code: u8) {
+    pub(crate) fn handle_unreachable(&mut self, sequence: u16, from: IpAddr, code: u8) {
         let Some((sequence, sent)) = self.settle(sequence) else { return };
         self.totals.errors += 1;
         let what = match code {
+            // The codes of ICMPv6 (RFC 4443 §3.1), in iputils' words.
+            0 if from.is_ipv6() => "Destination unreachable: No route",
+            3 if from.is_ipv6() => "Destination unreachable: Address unreachable",
+            _ if from.is_ipv6() => "Destination unreachable: Unknown code",
             0 => "Destination Net Unreachable",
             1 => "Destination Host Unreachable",
             3 => "Destination Port Unreachable",
@@ -263,7 +268,7 @@ impl Ping {
     }
 
     /// Prints a line, if a count bounds how many there will be.
-    fn say(&mut self, line: impl FnOnce(Ipv4Addr) -> String) {
+    fn say(&mut self, line: impl FnOnce(IpAddr) -> String) {
         if self.options.count.is_some() {
             self.text.push_str(&line(self.options.to));
             self.text.push('\n');
@@ -347,8 +352,8 @@ fn percentage(percent: f64) -> String {
 mod tests {
     use super::*;
 
-    const TO: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
-    const FROM: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 5);
+    const TO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 91));
+    const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 5));
 
     fn three() -> Ping {
         Ping::new(Instant::ZERO, PingOptions { count: Some(3), ..PingOptions::to(TO) }, Some(FROM))

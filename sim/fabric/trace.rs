@@ -3,7 +3,7 @@
 //! Every event is hashed in its binary form, in the order of time; two runs that did the same have the same hash. Keeping or printing
 //! events is the business of the sink, if there is one. The form is private to one version of this crate: hashes compare within it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
@@ -58,7 +58,7 @@ pub enum Event {
         /// The NIC whose table it is in.
         nic: NicId,
         /// The neighbor.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its new state.
         state: NeighborState,
         /// Its MAC, if one is known.
@@ -71,7 +71,7 @@ pub enum Event {
         /// The machine it runs on.
         machine: MachineId,
         /// Whom it pings.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// What became of it.
         echo: Echo,
     },
@@ -197,7 +197,7 @@ fn encode(event: &Event, out: &mut Vec<u8>) {
         Event::Neighbor { nic, address, state, mac } => {
             out.push(4);
             number(nic.0, out);
-            out.extend_from_slice(&address.octets());
+            ip(*address, out);
             out.push(*state as u8);
             out.extend_from_slice(&mac.unwrap_or(MacAddr::ZERO).0);
         }
@@ -205,7 +205,7 @@ fn encode(event: &Event, out: &mut Vec<u8>) {
             out.push(5);
             out.extend_from_slice(&ping.0.to_le_bytes());
             number(machine.0, out);
-            out.extend_from_slice(&to.octets());
+            ip(*to, out);
             encode_echo(echo, out);
         }
         Event::Curl { curl, machine, report } => {
@@ -292,7 +292,7 @@ fn encode_echo(echo: &Echo, out: &mut Vec<u8>) {
         }
         EchoOutcome::Unreachable { from, code } => {
             out.extend_from_slice(&[2, code]);
-            out.extend_from_slice(&from.octets());
+            ip(from, out);
         }
         EchoOutcome::Lost => out.push(3),
     }
@@ -307,6 +307,14 @@ fn curl_error(error: CurlError) -> u8 {
         CurlError::Timeout => 4,
         CurlError::Reset => 5,
         CurlError::Empty => 6,
+    }
+}
+
+/// An address: as long as its family's are.
+fn ip(address: IpAddr, out: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => out.extend_from_slice(&v4.octets()),
+        IpAddr::V6(v6) => out.extend_from_slice(&v6.octets()),
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn star(hosts: u16) -> Fabric {
     let (mut fabric, machines) = silent(hosts);
     for (host, machine) in (0..hosts).zip(machines) {
         let to = address((host + 37) % hosts);
-        fabric.ping(machine, PingOptions { to, interval: Duration::from_millis(10), count: None });
+        fabric.ping(machine, PingOptions { interval: Duration::from_millis(10), ..PingOptions::to(to) });
     }
     fabric
 }

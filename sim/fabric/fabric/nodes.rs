@@ -54,7 +54,7 @@ impl Fabric {
         let (machine, index) = (MachineId(place.machine), place.index);
         let card = &mut self.machines[machine.0].nics[index];
         card.config.mac = mac;
-        card.neighbors.clear();
+        card.forget_neighbors();
         self.machine_changed(machine, Event::Mac { nic, mac });
     }
 

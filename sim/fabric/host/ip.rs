@@ -1,4 +1,4 @@
-//! IPv4 of a machine: in, to itself, through, out. The way of a packet through netfilter is PREROUTING or OUTPUT (translation), routing,
+//! IPv4 of a machine (and the fork to [`super::ip6`]): in, to itself, through, out. The way of a packet through netfilter is PREROUTING or OUTPUT (translation), routing,
 //! then delivery or forwarding; nothing here is recursive, because what a machine sends itself comes back as a timer.
 
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use crate::packet::{self, Header, Icmp};
 use crate::proxy::Origin;
 
 /// How long a packet to the machine itself takes. A round number below a cable's.
-const LOOPBACK: Duration = Duration::from_micros(2);
+pub(super) const LOOPBACK: Duration = Duration::from_micros(2);
 
 impl Host {
     /// A frame that reached a NIC.
@@ -31,6 +31,7 @@ impl Host {
                     self.handle_arp(now, nic, &arp, to_us_alone, effects);
                 }
             }
+            0x86dd => self.handle_packet6(now, nic, frame, effects),
             0x0800 if to_us_alone => self.handle_packet(now, frame.to_vec(), Origin::Outside, effects),
             _ => {}
         }
@@ -38,6 +39,9 @@ impl Host {
 
     /// A packet that the machine sent to itself.
     pub(super) fn handle_loopback(&mut self, now: Instant, mut bytes: Vec<u8>, effects: &mut Effects) {
+        if packet::version(&bytes) == 6 {
+            return self.handle_loopback6(now, &bytes, effects);
+        }
         if !self.translated(now, &mut bytes, Origin::Node, effects) {
             return;
         }
@@ -116,7 +120,7 @@ impl Host {
         if self.pods.contains_key(&destination) {
             self.send_to_pod(now, destination, bytes, effects);
         } else if let Some((nic, next_hop)) = self.route(destination) {
-            self.send_to_neighbor(now, nic, next_hop, bytes, confirm, effects);
+            self.send_to_neighbor(now, nic, next_hop.into(), bytes, confirm, effects);
         } else {
             self.undeliverable(now, &bytes, Icmpv4DstUnreachable::NetUnreachable, effects);
         }

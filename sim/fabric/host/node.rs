@@ -23,7 +23,7 @@ impl Host {
         if let Some(older) = &mut self.proxy {
             proxy.keep_turns_of(older);
         }
-        self.local.clear();
+        self.local = self.config.local.iter().copied().collect();
         if let ProxyMode::Ipvs { strict_arp } = proxy.mode() {
             self.local.extend(proxy.addresses());
             // kube-proxy sets them when strictARP is true, and never sets them back.

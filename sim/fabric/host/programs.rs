@@ -1,6 +1,6 @@
 //! The programs that a person runs on a machine: ping and curl, and the TCP stacks under curl.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use bellhop_core::time::Instant;
 use rand::Rng;
@@ -8,13 +8,14 @@ use rand::Rng;
 use super::{Alarm, Effects, Happened, Host, Timer};
 use crate::curl::{Answer, Curl, CurlError, CurlOptions, CurlReport};
 use crate::packet::{self, Icmp};
+use crate::packet6;
 use crate::ping::{Ping, PingOptions};
 use crate::tcp::TcpStack;
 
 impl Host {
     /// Starts a ping. On a machine without power there is nobody to start it: it ends unreached.
     pub(crate) fn start_ping(&mut self, now: Instant, number: u32, options: PingOptions, effects: &mut Effects) {
-        let source = if self.powered { self.source_for(options.to) } else { None };
+        let source = if self.powered { self.source_to(options.to) } else { None };
         let ping = Ping::new(now, options, source);
         if let Some(at) = ping.poll_at() {
             effects.timers.push((at, Timer::Ping(number)));
@@ -64,8 +65,16 @@ impl Host {
         }
         if let Some((source, destination, sequence, confirm)) = request {
             let [.., high, low] = sequence.to_be_bytes();
-            let bytes = packet::echo_request(source, destination, identifier(number), u16::from_be_bytes([high, low]));
-            self.send(now, bytes, confirm, effects);
+            let (identifier, sequence) = (identifier(number), u16::from_be_bytes([high, low]));
+            match (source, destination) {
+                (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                    self.send(now, packet::echo_request(source, destination, identifier, sequence), confirm, effects);
+                }
+                (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                    self.send6(now, packet6::echo_request(source, destination, identifier, sequence), confirm, effects);
+                }
+                _ => {}
+            }
         }
         self.report_echoes(number, effects);
     }
@@ -75,10 +84,10 @@ impl Host {
         match icmp {
             Icmp::Echo => {}
             Icmp::EchoReply { identifier, sequence } => {
-                self.with_ping(identifier, effects, |ping| ping.handle_reply(now, sequence, ttl));
+                self.handle_echo_reply(now, identifier, sequence, ttl, effects);
             }
             Icmp::EchoUnreachable { identifier, sequence, code } => {
-                self.with_ping(identifier, effects, |ping| ping.handle_unreachable(sequence, from, code));
+                self.handle_echo_unreachable(identifier, sequence, from.into(), code, effects);
             }
             Icmp::TcpUnreachable { port, code } => {
                 let hit = self.curls.iter().find(|(_, curl)| curl.local.port() == port);
@@ -86,6 +95,38 @@ impl Host {
                     self.end_curl(now, number, Err(error), effects);
                 }
             }
+        }
+    }
+
+    /// An answer for the ping with this identifier.
+    pub(super) fn handle_echo_reply(&mut self, now: Instant, identifier: u16, sequence: u16, ttl: u8, effects: &mut Effects) {
+        self.with_ping(identifier, effects, |ping| ping.handle_reply(now, sequence, ttl));
+    }
+
+    /// "Unreachable", for the ping with this identifier.
+    pub(super) fn handle_echo_unreachable(&mut self, identifier: u16, sequence: u16, from: IpAddr, code: u8, effects: &mut Effects) {
+        self.with_ping(identifier, effects, |ping| ping.handle_unreachable(sequence, from, code));
+    }
+
+    /// Sends one datagram to the discard port.
+    pub(crate) fn send_datagram(&mut self, now: Instant, source: Option<IpAddr>, to: IpAddr, confirm: bool, effects: &mut Effects) {
+        let source = if self.powered { source.or_else(|| self.source_to(to)) } else { None };
+        match (source.map(|source| SocketAddr::new(source, DATAGRAM_FROM)), to) {
+            (Some(SocketAddr::V4(source)), IpAddr::V4(to)) => {
+                self.send(now, packet::datagram(source, SocketAddrV4::new(to, DISCARD), &[0]), confirm, effects);
+            }
+            (Some(SocketAddr::V6(source)), IpAddr::V6(to)) => {
+                self.send6(now, packet6::datagram(source, SocketAddrV6::new(to, DISCARD, 0, 0), &[0]), confirm, effects);
+            }
+            _ => {}
+        }
+    }
+
+    /// The source address that it would use.
+    fn source_to(&self, destination: IpAddr) -> Option<IpAddr> {
+        match destination {
+            IpAddr::V4(destination) => self.source_for(destination).map(IpAddr::V4),
+            IpAddr::V6(destination) => self.source_for6(destination).map(IpAddr::V6),
         }
     }
 
@@ -223,6 +264,11 @@ impl Host {
         effects.happened.extend(ping.take_decided().into_iter().map(|echo| Happened::Echo { ping: number, to, echo }));
     }
 }
+
+/// Where datagrams go: nobody answers them (RFC 863).
+const DISCARD: u16 = 9;
+/// The port that datagrams come from; one of those that nobody else gets.
+const DATAGRAM_FROM: u16 = 32_767;
 
 /// The ICMP identifier of a ping: the low half of its number.
 fn identifier(number: u32) -> u16 {

@@ -3,7 +3,7 @@
 //! The kernel collects every 15 s by a work item; we look when an entry is created, which is when more of them could hurt.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_core::mac::MacAddr;
@@ -16,7 +16,7 @@ const SPARED: Duration = Duration::from_secs(5);
 
 impl NeighborTable {
     /// Makes an entry that looks as if it had failed: the first packet or frame gives it its state. `false` if the table is full.
-    pub(super) fn create(&mut self, now: Instant, address: Ipv4Addr) -> bool {
+    pub(super) fn create(&mut self, now: Instant, address: IpAddr) -> bool {
         if self.entries.len() > self.settings.collect_from && now - self.collected >= self.settings.base_reachable / 2 {
             self.collect_unused(now);
         }

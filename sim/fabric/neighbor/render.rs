@@ -4,7 +4,7 @@
 //! space, which we leave out.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bellhop_core::mac::MacAddr;
 
@@ -14,7 +14,7 @@ use super::{NeighborState, NeighborTable};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbor {
     /// The neighbor's address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The NIC behind which it is.
     pub device: String,
     /// Its MAC, while one is known.

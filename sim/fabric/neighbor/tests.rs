@@ -1,11 +1,16 @@
 //! Each row of the reference's §6.2 that this table models: what Linux 6.18 was seen to do.
 
+use std::net::Ipv4Addr;
+
 use super::*;
+use crate::frame::{Arp, Operation};
 use crate::packet::echo_request;
 use crate::random::stream;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 5);
 const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
+/// The same as the table's key.
+const KEY: IpAddr = IpAddr::V4(VIP);
 const OURS: MacAddr = MacAddr([2, 0, 0, 0, 0, 5]);
 const X: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const Y: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -37,12 +42,12 @@ impl Lab {
 
     /// Whether a packet to the VIP goes out at once.
     fn packet(&mut self) -> bool {
-        self.table.send(self.now, VIP, echo_request(CLIENT, VIP, 1, 1), false, &mut self.out).is_some()
+        self.table.send(self.now, KEY, echo_request(CLIENT, VIP, 1, 1), false, &mut self.out).is_some()
     }
 
     fn confirmed_packet(&mut self) {
         let packet = echo_request(CLIENT, VIP, 1, 1);
-        assert!(self.table.send(self.now, VIP, packet, true, &mut self.out).is_some());
+        assert!(self.table.send(self.now, KEY, packet, true, &mut self.out).is_some());
     }
 
     fn hear(&mut self, arp: Arp, to_us_alone: bool) {
@@ -52,15 +57,15 @@ impl Lab {
     /// Lets time pass and timers fire.
     fn pass(&mut self, millis: u64) {
         let until = self.now + Duration::from_millis(millis);
-        while let Some(at) = self.table.entries.get(&VIP).and_then(|entry| entry.timer).filter(|at| *at <= until) {
+        while let Some(at) = self.table.entries.get(&KEY).and_then(|entry| entry.timer).filter(|at| *at <= until) {
             self.now = at;
-            self.table.handle_timer(at, VIP, &mut self.out);
+            self.table.handle_timer(at, KEY, &mut self.out);
         }
         self.now = until;
     }
 
     fn entry(&self) -> (NeighborState, Option<MacAddr>) {
-        self.table.entry(VIP).expect("the VIP has an entry")
+        self.table.entry(KEY).expect("the VIP has an entry")
     }
 
     /// The solicitations since the last look: whom they went to.
@@ -135,10 +140,10 @@ fn a_plain_reply_of_a_second_answerer_is_ignored_inside_the_locktime_and_taken_a
 fn a_question_for_the_clients_own_address_overrides_at_once_and_creates() {
     let mut lab = Lab::resolved();
     lab.pass(50);
-    lab.table.handle_asked(lab.now, VIP, Y, &mut lab.out);
+    lab.table.handle_asked(lab.now, KEY, Some(Y), &mut lab.out);
     assert_eq!(lab.entry(), (NeighborState::Stale, Some(Y)));
     let mut fresh = Lab::new();
-    fresh.table.handle_asked(fresh.now, VIP, Y, &mut fresh.out);
+    fresh.table.handle_asked(fresh.now, KEY, Some(Y), &mut fresh.out);
     assert_eq!(fresh.entry(), (NeighborState::Stale, Some(Y)));
 }
 
@@ -146,7 +151,7 @@ fn a_question_for_the_clients_own_address_overrides_at_once_and_creates() {
 fn a_gratuitous_frame_creates_no_entry_unless_arp_accept_is_set() {
     let mut lab = Lab::new();
     lab.hear(gratuitous_request(X), false);
-    assert_eq!(lab.table.entry(VIP), None);
+    assert_eq!(lab.table.entry(KEY), None);
     let mut accepting = Lab::with(NeighborSettings { accept_gratuitous: true, ..NeighborSettings::default() });
     accepting.hear(gratuitous_request(X), false);
     assert_eq!(accepting.entry(), (NeighborState::Stale, Some(X)));
@@ -188,7 +193,7 @@ fn packets_that_waited_go_out_when_the_answer_comes() {
 fn no_more_packets_wait_than_the_queue_holds() {
     let mut lab = Lab::new();
     (0..500).for_each(|_| assert!(!lab.packet()));
-    assert_eq!(lab.table.entries[&VIP].queue.len(), NeighborSettings::default().queue_max);
+    assert_eq!(lab.table.entries[&KEY].queue.len(), NeighborSettings::default().queue_max);
 }
 
 #[test]
@@ -277,11 +282,11 @@ fn a_gratuitous_frame_revives_a_failed_entry() {
 fn invented_neighbors_do_not_grow_the_table_without_end() {
     let mut lab = Lab::new();
     for number in 0..5000_u32 {
-        lab.table.handle_asked(lab.now, Ipv4Addr::from(0x0a00_0001 + number), X, &mut lab.out);
+        lab.table.handle_asked(lab.now, Ipv4Addr::from(0x0a00_0001 + number).into(), Some(X), &mut lab.out);
     }
     assert_eq!(lab.table.entries.len(), 1024);
     lab.now = Instant::from_millis(10_000);
-    lab.table.handle_asked(lab.now, VIP, X, &mut lab.out);
+    lab.table.handle_asked(lab.now, KEY, Some(X), &mut lab.out);
     assert_eq!(lab.entry().0, NeighborState::Stale, "old ones make room");
 }
 

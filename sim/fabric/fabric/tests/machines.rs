@@ -28,7 +28,7 @@ fn a_ring_holds_256_frames_and_the_rest_is_dropped() {
     let mut lan = Lan::new(1);
     assert!(lan.three_pings(lan_ip(4)).contains("3 received"));
     lan.fabric.freeze(lan.nodes[2]);
-    let options = PingOptions { to: lan_ip(4), interval: Duration::from_millis(1), count: Some(300) };
+    let options = PingOptions { interval: Duration::from_millis(1), count: Some(300), ..PingOptions::to(lan_ip(4)) };
     let ping = lan.fabric.ping(lan.client, options);
     lan.fabric.run_until(lan.fabric.now() + Duration::from_millis(400));
     let full = |event: &&Event| matches!(event, Event::Dropped { reason: DropReason::RingFull, .. });

@@ -28,7 +28,7 @@ impl Triangle {
     /// How many of some pings, a hundred milliseconds apart, were answered.
     fn pings(&mut self, from: usize, to: u8, count: u32) -> u32 {
         let interval = Duration::from_millis(100);
-        let ping = self.fabric.ping(self.machines[from], PingOptions { to: lan_ip(to), interval, count: Some(count) });
+        let ping = self.fabric.ping(self.machines[from], PingOptions { interval, count: Some(count), ..PingOptions::to(lan_ip(to)) });
         self.fabric.run_until(self.fabric.now() + interval * count);
         let answered = self.fabric.ping_text(ping).matches("64 bytes from").count();
         self.fabric.remove_ping(ping);
