@@ -5,6 +5,7 @@
 
 mod apiserver;
 mod embedded;
+mod fidelity;
 mod list;
 mod new;
 mod node;
@@ -97,6 +98,12 @@ enum Command {
     },
     /// Print the grammar of scenario files as a JSON Schema.
     Schema,
+    /// Make the fidelity suite's experiments on the simulated host; `e2e/run fidelity` compares them with a kernel.
+    Fidelity {
+        /// How to print what was seen.
+        #[arg(long, value_enum, default_value_t = fidelity::Output::Table)]
+        output: fidelity::Output,
+    },
     /// Serve the in-memory Kubernetes API over HTTP; prints a kubeconfig.
     Apiserver {
         /// Where to listen; port 0 takes a free one.
@@ -154,6 +161,7 @@ pub fn main() -> ExitCode {
         Some(Command::Sweep(arguments)) => arguments.sweep(),
         Some(Command::Shrink { file, out, plant }) => shrink::file(&file, out, plant),
         Some(Command::Schema) => schema::schema(),
+        Some(Command::Fidelity { output }) => fidelity::run(output),
         Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {
             apiserver::Server { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }.run()
         }

@@ -18,10 +18,12 @@ mod probes;
 mod programs;
 mod settling;
 mod stage;
+mod subject;
 mod sweep;
 mod world;
 
 pub use clock::WorldClock;
 pub use eye::Judged;
 pub use planted::Planted;
+pub use subject::SimulatedHost;
 pub use world::SimWorld;

@@ -11,33 +11,53 @@ use std::process::Command;
 use serde_json::Value;
 
 /// For each crate of ours, the crates of ours that it may depend on in a normal build.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("bellhop-core", &[]),
     ("bellhop-api", &["bellhop-core"]),
     ("bellhop-link", &["bellhop-core"]),
     ("bellhop", &["bellhop-api", "bellhop-core", "bellhop-link"]),
     ("bellhop-apiserver", &[]),
     ("bellhop-fabric", &["bellhop-core"]),
+    ("bellhop-fidelity", &["bellhop-core"]),
     ("bellhop-models", &["bellhop", "bellhop-core"]),
     ("bellhop-scenario", &["bellhop-core"]),
     (
         "bellhop-sim",
-        &["bellhop", "bellhop-api", "bellhop-apiserver", "bellhop-core", "bellhop-fabric", "bellhop-models", "bellhop-scenario"],
+        &[
+            "bellhop",
+            "bellhop-api",
+            "bellhop-apiserver",
+            "bellhop-core",
+            "bellhop-fabric",
+            "bellhop-fidelity",
+            "bellhop-models",
+            "bellhop-scenario",
+        ],
     ),
-    ("bellhop-e2e", &["bellhop-scenario"]),
+    ("bellhop-e2e", &["bellhop-core", "bellhop-fidelity", "bellhop-scenario"]),
 ];
 
 /// What must not be reachable from a crate, by any way.
-const NEVER: [(&str, &[&str]); 4] = [
+const NEVER: [(&str, &[&str]); 5] = [
     ("bellhop-core", &["tokio", "futures", "kube", "k8s-openapi", "socket2", "libc", "nix", "mio", "getrandom", "hyper", "axum"]),
     ("bellhop-link", &["bellhop-api", "kube", "kube-client", "k8s-openapi"]),
     ("bellhop-fabric", &["tokio", "kube", "k8s-openapi", "getrandom"]),
+    ("bellhop-e2e", &["bellhop", "bellhop-fabric", "bellhop-sim"]),
     ("bellhop", &["bellhop-sim", "bellhop-apiserver", "bellhop-fabric", "bellhop-models", "bellhop-scenario", "bellhop-e2e", "tun-tap"]),
 ];
 
 /// The crates whose code runs inside the simulator.
-const SIMULATED: [&str; 8] =
-    ["bellhop-core", "bellhop-api", "bellhop", "bellhop-apiserver", "bellhop-fabric", "bellhop-models", "bellhop-scenario", "bellhop-sim"];
+const SIMULATED: [&str; 9] = [
+    "bellhop-core",
+    "bellhop-api",
+    "bellhop",
+    "bellhop-apiserver",
+    "bellhop-fabric",
+    "bellhop-fidelity",
+    "bellhop-models",
+    "bellhop-scenario",
+    "bellhop-sim",
+];
 
 /// The test that defines functions of libc, to see who asks the system for entropy or time.
 const DETECTOR: &str = "sim/tests/entropy.rs";
