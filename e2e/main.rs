@@ -33,6 +33,14 @@ enum Command {
         /// Names of scenarios, without .yaml
         names: Vec<String>,
     },
+    /// Make the fidelity suite's experiments on this kernel, and compare with the simulator
+    Fidelity {
+        /// How many at once
+        #[arg(long, default_value_t = 8)]
+        jobs: usize,
+        /// Beginnings of names; all experiments without
+        names: Vec<String>,
+    },
     /// Play one file and print what every machine showed
     Play {
         /// The scenario
@@ -46,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
+        Command::Fidelity { jobs, names } => fidelity(jobs, &names),
         Command::Play { file, out } => play_one(file, out),
     };
     match result {
@@ -84,6 +93,12 @@ fn play_all(scenarios: PathBuf, out: PathBuf, jobs: usize, names: &[String]) -> 
     // Nothing played is nothing shown, and whoever names a scenario wants it played.
     let unplayed = count.passed == 0 || (count.skipped > 0 && !names.is_empty());
     Ok(u8::from(count.failed > 0 || unplayed))
+}
+
+fn fidelity(jobs: usize, names: &[String]) -> Result<u8> {
+    root()?;
+    let simulator = std::env::current_exe()?.with_file_name("bellhop-sim");
+    Ok(u8::from(!bellhop_e2e::fidelity::run(&simulator, jobs, names)?))
 }
 
 fn play_one(file: PathBuf, out: PathBuf) -> Result<u8> {

@@ -15,7 +15,7 @@ use crate::namespace::{Namespace, run};
 const EVERY: Duration = Duration::from_millis(200);
 
 /// An entry: device, address, then hardware address and state as printed.
-type Table = BTreeMap<(String, IpAddr), (Option<String>, String)>;
+pub(crate) type Table = BTreeMap<(String, IpAddr), (Option<String>, String)>;
 
 /// Looks in a thread of its own, to the end of the process.
 pub(crate) fn watch(machine: &str, namespace: Namespace, report: Reporter) {
@@ -44,7 +44,7 @@ pub(crate) fn watch(machine: &str, namespace: Namespace, report: Reporter) {
 }
 
 /// What `ip -j neigh` printed.
-fn parse(text: &str) -> Option<Table> {
+pub(crate) fn parse(text: &str) -> Option<Table> {
     let entries: Value = serde_json::from_str(text).ok()?;
     let entry = |entry: &Value| {
         let text = |key: &str| entry[key].as_str().map(str::to_owned);

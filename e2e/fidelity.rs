@@ -1,0 +1,110 @@
+//! The kernel arm of the fidelity suite: each experiment on this machine's kernel, in namespaces of its own, beside what the simulator says.
+//!
+//! Several are made at once. One whose instruments were late (a machine under load) says nothing about the kernel: it is made again, alone,
+//! a bounded number of times. A result is never a reason to make one again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bellhop_fidelity::{Experiment, experiments};
+
+use crate::process::mortal;
+
+mod kernel;
+
+/// So late may the experimenter be. The experiments leave a quarter of a second on either side of what they expect, and the kernel's own
+/// timers take a part of it.
+const LATE_MAX: Duration = Duration::from_millis(80);
+/// How often an experiment is made alone that was disturbed among others.
+const ALONE: usize = 5;
+
+/// What came of an experiment on one arm.
+type Saw = Result<String, String>;
+
+/// Makes all experiments, or those whose names begin with one of `names`, `jobs` at once; prints the table. `true` if both arms saw what
+/// the reference says, everywhere.
+pub fn run(simulator: &Path, jobs: usize, names: &[String]) -> Result<bool> {
+    let chosen = |experiment: &Experiment| names.is_empty() || names.iter().any(|name| experiment.name.starts_with(name.as_str()));
+    let experiments: Vec<Experiment> = experiments().into_iter().filter(chosen).collect();
+    if experiments.is_empty() {
+        bail!("no experiment is called {}", names.join(" or "));
+    }
+    let simulated = simulated(simulator)?;
+    let measured = on_the_kernel(&experiments, jobs)?;
+    let width = experiments.iter().map(|experiment| experiment.name.chars().count()).max().unwrap_or(0);
+    println!("{:<width$}  simulator  kernel", "experiment");
+    let mut good = 0;
+    for experiment in &experiments {
+        let simulator = simulated.get(&experiment.name).cloned().map_or_else(|| Err("the simulator does not know it".to_owned()), Ok);
+        let kernel = measured.get(&experiment.name).cloned().unwrap_or_else(|| Err("it was not made".to_owned()));
+        good += usize::from(row(experiment, width, &simulator, &kernel));
+    }
+    println!("{good} of {} experiments came out alike, as the reference says, on Linux {}", experiments.len(), release());
+    Ok(good == experiments.len())
+}
+
+/// A line of the table, and what was seen where it was not what must be. `true` if all is well.
+fn row(experiment: &Experiment, width: usize, simulator: &Saw, kernel: &Saw) -> bool {
+    let right = |saw: &Saw| saw.as_ref() == Ok(&experiment.expected);
+    let mark = |saw: &Saw| if right(saw) { '√' } else { '×' };
+    println!("{:<width$}  {:<9}  {}", experiment.name, mark(simulator), mark(kernel));
+    let good = right(simulator) && right(kernel);
+    if !good {
+        let words = |saw: &Saw| saw.clone().unwrap_or_else(|error| format!("error: {error}"));
+        println!("    §{} says  {}", experiment.section, experiment.expected);
+        println!("    simulator  {}\n    kernel     {}", words(simulator), words(kernel));
+    }
+    good
+}
+
+/// What the simulator says, by name.
+fn simulated(simulator: &Path) -> Result<BTreeMap<String, String>> {
+    let output = mortal(simulator).args(["fidelity", "--output", "json"]).output().context("failed to start bellhop-sim")?;
+    let parsed: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("bellhop-sim fidelity printed no JSON: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
+    let pair = |entry: &serde_json::Value| Some((entry["name"].as_str()?.to_owned(), entry["saw"].as_str()?.to_owned()));
+    Ok(parsed.iter().filter_map(pair).collect())
+}
+
+/// What this kernel does, by name.
+fn on_the_kernel(experiments: &[Experiment], jobs: usize) -> Result<BTreeMap<String, Saw>> {
+    let queue = Mutex::new(experiments.iter().collect::<Vec<_>>());
+    let made = Mutex::new(BTreeMap::new());
+    let disturbed = Mutex::new(Vec::new());
+    let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(experiment) = next() {
+                    let saw = kernel::make(experiment, LATE_MAX);
+                    let list = if saw.is_none() { disturbed.lock().ok() } else { None };
+                    if let Some(mut list) = list {
+                        list.push(experiment);
+                    }
+                    if let (Some(saw), Ok(mut made)) = (saw, made.lock()) {
+                        made.insert(experiment.name.clone(), saw);
+                    }
+                }
+            });
+        }
+    });
+    let mut made = made.into_inner().ok().context("an experiment panicked")?;
+    let disturbed = disturbed.into_inner().ok().context("an experiment panicked")?;
+    if !disturbed.is_empty() {
+        eprintln!("{} experiments were disturbed by other work on this machine and are made again, alone", disturbed.len());
+    }
+    for experiment in disturbed {
+        let saw = (0..ALONE).find_map(|_| kernel::make(experiment, LATE_MAX));
+        let busy = || Err(format!("this machine is too busy: {ALONE} times in a row the experimenter was {LATE_MAX:?} late or more"));
+        made.insert(experiment.name.clone(), saw.unwrap_or_else(busy));
+    }
+    Ok(made)
+}
+
+/// The kernel's version.
+fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}

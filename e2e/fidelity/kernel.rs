@@ -1,0 +1,197 @@
+//! A real Linux host with one NIC: a network namespace with one end of a veth pair. The other end lies in a namespace of the experimenter's,
+//! where a packet socket holds it. Nothing has a name outside, so nothing can be left behind.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bellhop_fidelity::{
+    Arm, ArmError, Captured, Entry, Experiment, HOST, HOST_IP, HOST_IP6, LOCAL_IP, LOCAL_IP6, PREFIX, PREFIX6, Settings,
+};
+use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::namespace::Namespace;
+use crate::neighbors::parse;
+
+/// The socket is looked at so often.
+const TICK: Duration = Duration::from_millis(5);
+/// How long a new cable may take until both kernels have noticed it.
+const CABLE: Duration = Duration::from_secs(5);
+/// Where datagrams go: nobody answers them (RFC 863).
+const DISCARD: u16 = 9;
+
+/// Makes an experiment in a thread of its own. `None` if the experimenter was later than `late_max` at any time.
+pub(super) fn make(experiment: &Experiment, late_max: Duration) -> Option<Result<String, String>> {
+    let inside = || -> Result<Option<String>> {
+        let mut host = KernelHost::new(&experiment.settings)?;
+        let saw = experiment.run(&mut host);
+        if host.late > late_max {
+            return Ok(None);
+        }
+        Ok(Some(saw?))
+    };
+    // The thread ends in the host's namespace; nobody else is to be in it.
+    let made = std::thread::scope(|scope| scope.spawn(inside).join());
+    made.unwrap_or_else(|_| bail_out()).map_err(|error| format!("{error:#}")).transpose()
+}
+
+fn bail_out() -> Result<Option<String>> {
+    bail!("the experiment panicked")
+}
+
+/// The host, seen from a thread that is in its namespace.
+struct KernelHost {
+    host: Namespace,
+    sender: Box<dyn DataLinkSender>,
+    receiver: Box<dyn DataLinkReceiver>,
+    began: Instant,
+    /// The longest time by which the experimenter was late.
+    late: Duration,
+}
+
+impl KernelHost {
+    /// A host with these settings, its cable live. The calling thread stays in its namespace.
+    fn new(settings: &Settings) -> Result<Self> {
+        let (host, far) = (Namespace::new()?, Namespace::new()?);
+        far.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+        far.ip(&format!("link add far0 type veth peer name eth0 address {HOST} netns {}", host.path()))?;
+        far.ip("link set far0 up")?;
+        set(&host, settings)?;
+        host.ip("link set lo up")?;
+        host.ip(&format!("address add {LOCAL_IP}/32 dev lo"))?;
+        host.ip(&format!("address add {LOCAL_IP6}/128 dev lo nodad"))?;
+        host.ip(&format!("address add {HOST_IP}/{PREFIX} dev eth0"))?;
+        host.ip("link set eth0 up")?;
+        host.ip(&format!("address add {HOST_IP6}/{PREFIX6} dev eth0 nodad"))?;
+        let (sender, receiver) = far.inside(open)??;
+        host.enter()?;
+        await_cable(&host)?;
+        Ok(Self { host, sender, receiver, began: Instant::now(), late: Duration::ZERO })
+    }
+
+    /// Notes how long something took that should have taken no longer than `expected`.
+    fn took(&mut self, since: Instant, expected: Duration) {
+        self.late = self.late.max(since.elapsed().saturating_sub(expected));
+    }
+}
+
+/// The settings, all of them: what a namespace begins with depends on the machine.
+fn set(host: &Namespace, settings: &Settings) -> Result<()> {
+    for family in ["ipv4", "ipv6"] {
+        let neigh = |name: &str, value: u128| host.sysctl(&format!("{family}/neigh/eth0/{name}"), &value.to_string());
+        neigh("base_reachable_time_ms", settings.base_reachable.as_millis())?;
+        neigh("delay_first_probe_time", settings.delay_first_probe.as_secs().into())?;
+        neigh("mcast_resolicit", settings.reprobes.into())?;
+    }
+    if let Some(lock) = settings.lock {
+        // In hundredths of a second (USER_HZ).
+        host.sysctl("ipv4/neigh/eth0/locktime", &(lock.as_millis() / 10).to_string())?;
+    }
+    let of_ipv4 = [
+        ("arp_ignore", settings.arp_ignore),
+        ("arp_announce", settings.arp_announce),
+        ("arp_accept", settings.arp_accept.into()),
+        ("drop_gratuitous_arp", settings.drop_gratuitous.into()),
+        ("rp_filter", 0),
+    ];
+    for (name, value) in of_ipv4 {
+        host.sysctl(&format!("ipv4/conf/eth0/{name}"), &value.to_string())?;
+        host.sysctl(&format!("ipv4/conf/all/{name}"), &if name == "rp_filter" { value } else { 0 }.to_string())?;
+    }
+    // Addresses are there at once, made of the MAC, and nothing is asked of routers.
+    for (name, value) in [("disable_ipv6", 0), ("addr_gen_mode", 0), ("accept_dad", 0), ("accept_ra", 0), ("router_solicitations", 0)] {
+        host.sysctl(&format!("ipv6/conf/eth0/{name}"), &value.to_string())?;
+    }
+    Ok(())
+}
+
+/// The experimenter's socket, opened inside its namespace.
+fn open() -> Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
+    let interface = pnet_datalink::interfaces().into_iter().find(|interface| interface.name == "far0").context("far0 is not there")?;
+    let config = Config { read_timeout: Some(TICK), ..Config::default() };
+    match pnet_datalink::channel(&interface, config).context("failed to open a packet socket")? {
+        Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
+        _ => bail!("a packet socket of another kind"),
+    }
+}
+
+/// Waits until the NIC is up and has its link-local address.
+fn await_cable(host: &Namespace) -> Result<()> {
+    let until = Instant::now() + CABLE;
+    loop {
+        let shown: serde_json::Value = serde_json::from_str(&host.ip("-j address show dev eth0")?)?;
+        let addresses = shown[0]["addr_info"].as_array().cloned().unwrap_or_default();
+        let settled = |address: &serde_json::Value| address["scope"] == "link" && address["tentative"].is_null();
+        if shown[0]["operstate"] == "UP" && addresses.iter().any(settled) {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            bail!("the cable is not live after {CABLE:?}: {shown}");
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+impl Arm for KernelHost {
+    fn now(&mut self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn next_frame(&mut self, until: Duration) -> Result<Option<Captured>, ArmError> {
+        loop {
+            let since = Instant::now();
+            let heard = match self.receiver.next() {
+                // What the experimenter sent is seen here too.
+                Ok(frame) => frame.get(6..12).is_some_and(|source| source == HOST.0).then(|| frame.to_vec()),
+                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => None,
+                Err(error) => return Err(ArmError::new(error)),
+            };
+            self.took(since, TICK);
+            let at = self.now();
+            if let Some(frame) = heard {
+                return Ok(Some(Captured { at, frame }));
+            }
+            if at >= until {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn put(&mut self, frame: &[u8]) -> Result<(), ArmError> {
+        let since = Instant::now();
+        let sent = self.sender.send_to(frame, None).unwrap_or_else(|| Err(std::io::Error::other("a frame too long for the socket")));
+        self.took(since, Duration::ZERO);
+        sent.map_err(ArmError::new)
+    }
+
+    fn send_packet(&mut self, source: Option<IpAddr>, to: IpAddr, confirm: bool) -> Result<(), ArmError> {
+        let since = Instant::now();
+        let sent = send_packet(source, to, confirm);
+        self.took(since, Duration::ZERO);
+        sent.map_err(ArmError::new)
+    }
+
+    fn entry(&mut self, address: IpAddr) -> Result<Option<Entry>, ArmError> {
+        let since = Instant::now();
+        // Not "dev eth0": then ip leaves the device out of what it prints, and there is no other.
+        let printed = self.host.ip(&format!("-j neigh show to {address}")).map_err(ArmError::new)?;
+        self.took(since, TICK);
+        let printed = if printed.trim().is_empty() { "[]" } else { printed.as_str() };
+        let table = parse(printed).ok_or_else(|| ArmError(format!("ip -j neigh printed {printed}")))?;
+        let entry = table.into_values().next();
+        Ok(entry.map(|(mac, state)| Entry { state, mac: mac.and_then(|mac| mac.parse().ok()) }))
+    }
+}
+
+/// A datagram, from a socket of its own.
+fn send_packet(source: Option<IpAddr>, to: IpAddr, confirm: bool) -> std::io::Result<()> {
+    let (domain, anything): (_, IpAddr) = match to {
+        IpAddr::V4(_) => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
+        IpAddr::V6(_) => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&SocketAddr::new(source.unwrap_or(anything), 0).into())?;
+    let flags = if confirm { nix::libc::MSG_CONFIRM } else { 0 };
+    socket.send_to_with_flags(&[0], &SocketAddr::new(to, DISCARD).into(), flags).map(|_| ())
+}
