@@ -10,7 +10,7 @@ use bellhop_core::mac::MacAddr;
 use smoltcp::wire::ArpOperation;
 
 use crate::arm::{Arm, ArmError, HOST, HOST_IP, HOST_IP6};
-use crate::wire::{Advertisement, Arp, Heard, group_mac, hear};
+use crate::wire::{Advertisement, Arp, Heard, group_mac, hear, solicited_node};
 
 /// Node X: who carries the address at first.
 pub(crate) const X: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x0a]);
@@ -184,6 +184,17 @@ impl<'a> Lab<'a> {
                 let says = Advertisement { target, mac: Some(mac), of_target: true, solicited: false, overrides: true };
                 says.frame(mac, group_mac(crate::wire::ALL_NODES), crate::wire::ALL_NODES)
             }
+        }
+    }
+
+    /// A question of `address`, which is `mac`'s, for the host's own address.
+    pub(crate) fn question(&self, address: IpAddr, mac: MacAddr) -> Vec<u8> {
+        match address {
+            IpAddr::V4(ip) => {
+                let target = (MacAddr::ZERO, HOST_IP);
+                Arp { operation: ArpOperation::Request, sender: (mac, ip), target }.frame(mac, MacAddr::BROADCAST)
+            }
+            IpAddr::V6(ip) => crate::wire::solicitation((mac, ip), solicited_node(HOST_IP6), HOST_IP6, Some(mac)),
         }
     }
 

@@ -35,6 +35,7 @@ impl NeighborTable {
             probes: 0,
             timer: None,
             queue: VecDeque::new(),
+            queued: 0,
         };
         self.entries.insert(address, entry);
         true

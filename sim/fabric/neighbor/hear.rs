@@ -141,7 +141,7 @@ impl NeighborTable {
             }
         }
         entry.tell(address, out);
-        let waiting = std::mem::take(&mut entry.queue);
+        let waiting = entry.take_queue();
         for packet in waiting {
             // Through the ordinary way out, so that a STALE entry turns to DELAY.
             if let Some((mac, packet)) = self.send(now, address, packet, false, out) {

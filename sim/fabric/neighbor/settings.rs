@@ -30,9 +30,9 @@ pub struct NeighborSettings {
     pub collect_to: usize,
     /// gc_thresh3: never more entries than this. The kernel counts all NICs together, we each.
     pub entries_max: usize,
-    /// unres_qlen: packets that wait for one address. The kernel counts bytes (unres_qlen_bytes, 212,992) with its own overhead, so that this
-    /// many full frames fit; of small packets it keeps more.
-    pub queue_max: usize,
+    /// unres_qlen_bytes: packets that wait for one address, each counted with what it costs the kernel. unres_qlen, which is 101, is only an
+    /// older way to say the same of full frames.
+    pub queue_bytes: usize,
     /// arp_accept: whether a gratuitous frame creates an entry.
     pub accept_gratuitous: bool,
     /// drop_gratuitous_arp.
@@ -67,7 +67,7 @@ impl Default for NeighborSettings {
             collect_from: 128,
             collect_to: 512,
             entries_max: 1024,
-            queue_max: 101,
+            queue_bytes: 212_992,
             accept_gratuitous: false,
             drop_gratuitous: false,
             believe_unsolicited: true,

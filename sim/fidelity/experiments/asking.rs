@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::List;
 use crate::arm::{ArmError, Settings};
-use crate::lab::{Answers, Lab, X, asked, packets_to};
+use crate::lab::{Answers, Lab, X, Y, asked, packets_to};
 
 /// A busy program's pace.
 const PACE: Duration = Duration::from_millis(50);
@@ -34,6 +34,11 @@ pub(super) fn add(list: &mut List) {
     list.both("an-announcement-answers-a-question", "6.2", kernel(), announced_while_incomplete, "1 to x; DELAY x");
     list.v4("an-announcement-revives-what-failed", "6.2", kernel(), revived, "FAILED; STALE x; 1 to x");
     list.v6("an-advertisement-does-not-revive-what-failed", "6.2", kernel(), revived, "FAILED; FAILED; 0 to x");
+    let used = Settings { base_reachable: Duration::from_secs(1), ..delay(3) };
+    list.both("an-entry-used-shortly-before-is-probed-and-not-stale", "6.2", used, used_before, "DELAY x; x@0.0 x@1.0 x@2.0; FAILED");
+    list.both("the-queue-of-waiting-packets-has-an-end", "6.2", kernel(), overflows, "200 to 300 of 400 go to x");
+    list.both("an-answer-of-another-ends-a-probe", "6.2", delay(2), another_answers, "PROBE x; REACHABLE y");
+    list.both("a-question-revives-what-failed", "6.2", kernel(), question_revives, "FAILED; STALE x");
     list.both("an-announcement-does-not-end-a-probe", "6.2", delay(1), announced_while_probed, "PROBE x; PROBE x; FAILED");
 }
 
@@ -200,6 +205,57 @@ fn revived(lab: &mut Lab<'_>) -> Result<(), ArmError> {
     lab.packet(vip)?;
     let notes = lab.until(start + ms(100))?;
     lab.say(format!("{} to x", packets_to(&notes, X)));
+    Ok(())
+}
+
+/// With a reachable time below delay_first_probe_time, an entry that nobody uses any more is probed all the same.
+fn used_before(lab: &mut Lab<'_>) -> Result<(), ArmError> {
+    let vip = lab.vip(0);
+    let known = lab.resolve(vip, X)?;
+    let mut notes = lab.until(known + ms(2000))?;
+    say_entry(lab, vip)?;
+    notes.extend(lab.until(known + ms(8500))?);
+    let first = notes.iter().find(|(_, heard)| matches!(heard, crate::wire::Heard::Ask { .. })).map_or(known, |(at, _)| *at);
+    lab.say(asked(&notes, vip, first));
+    say_entry(lab, vip)
+}
+
+/// unres_qlen_bytes (212,992) counts what a packet costs the kernel, not how long it is. How much that is depends a little on how the kernel
+/// was built: 832 bytes here.
+fn overflows(lab: &mut Lab<'_>) -> Result<(), ArmError> {
+    let vip = lab.vip(0);
+    (0..400).try_for_each(|_| lab.packet(vip))?;
+    lab.await_question(vip)?;
+    let announcement = lab.announcement(vip, X);
+    let mut notes = lab.tell(&announcement)?;
+    let until = lab.now() + ms(200);
+    notes.extend(lab.until(until)?);
+    let count = packets_to(&notes, X);
+    lab.say(if (200..300).contains(&count) { "200 to 300 of 400 go to x".to_owned() } else { format!("{count} of 400 go to x") });
+    Ok(())
+}
+
+fn another_answers(lab: &mut Lab<'_>) -> Result<(), ArmError> {
+    let vip = lab.vip(0);
+    lab.stale(vip)?;
+    let start = lab.now();
+    lab.packet(vip)?;
+    lab.until(start + ms(3500))?;
+    say_entry(lab, vip)?;
+    let answer = lab.answer(vip, Y, Y, true);
+    lab.tell(&answer)?;
+    say_entry(lab, vip)
+}
+
+/// Its owner asks for the host, which IPv6 answers, and to answer is to use.
+fn question_revives(lab: &mut Lab<'_>) -> Result<(), ArmError> {
+    let vip = lab.vip(0);
+    fail(lab, vip)?;
+    say_entry(lab, vip)?;
+    let question = lab.question(vip, X);
+    lab.tell(&question)?;
+    let entry = lab.entry(vip)?;
+    lab.say(entry.replace("DELAY", "STALE"));
     Ok(())
 }
 

@@ -62,6 +62,7 @@ pub(super) fn add(list: &mut List) {
     list.v4("a-question-for-the-host-creates", "6.2", kernel(), asked_creates, "y S=1 O=1 host; STALE y");
     let drop = Settings { drop_gratuitous: true, ..Settings::default() };
     list.v4("drop-gratuitous-arp", "6.2", drop, dropped, "REACHABLE x; REACHABLE x; REACHABLE x");
+    list.v4("a-change-of-state-locks-too", "6.2", kernel(), state_locks, "DELAY x; DELAY x; REACHABLE y");
     list.v4("the-same-mac-changes-nothing", "6.2", kernel(), same_mac, "REACHABLE x; REACHABLE y");
 }
 
@@ -149,6 +150,26 @@ fn dropped(lab: &mut Lab<'_>) -> Result<(), ArmError> {
     lab.until(known + Duration::from_millis(1300))?;
     for claim in [garp_request, garp_reply, broadcast_reply] {
         lab.tell(&claim(ip))?;
+        let entry = lab.entry(address)?;
+        lab.say(entry);
+    }
+    Ok(())
+}
+
+/// A packet turns STALE to DELAY, and for a second after that another's reply is not believed.
+fn state_locks(lab: &mut Lab<'_>) -> Result<(), ArmError> {
+    let (address, ip) = vip(lab, 0);
+    lab.stale(address)?;
+    let known = lab.now();
+    lab.until(known + Duration::from_millis(1300))?;
+    lab.packet(address)?;
+    let used = lab.now();
+    lab.until(used + Duration::from_millis(100))?;
+    let entry = lab.entry(address)?;
+    lab.say(entry);
+    for age in [500, 1300] {
+        lab.until(used + Duration::from_millis(age))?;
+        lab.tell(&plain_reply(ip))?;
         let entry = lab.entry(address)?;
         lab.say(entry);
     }
