@@ -63,15 +63,15 @@ impl Host {
         if let Some(at) = ping.poll_at().filter(|at| *at > now) {
             effects.timers.push((at, Timer::Ping(number)));
         }
-        if let Some((source, destination, sequence, confirm)) = request {
+        if let Some((source, destination, sequence)) = request {
             let [.., high, low] = sequence.to_be_bytes();
             let (identifier, sequence) = (identifier(number), u16::from_be_bytes([high, low]));
             match (source, destination) {
                 (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                    self.send(now, packet::echo_request(source, destination, identifier, sequence), confirm, effects);
+                    self.send(now, packet::echo_request(source, destination, identifier, sequence), false, effects);
                 }
                 (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                    self.send6(now, packet6::echo_request(source, destination, identifier, sequence), confirm, effects);
+                    self.send6(now, packet6::echo_request(source, destination, identifier, sequence), false, effects);
                 }
                 _ => {}
             }
