@@ -14,6 +14,7 @@ use bellhop_fidelity::{Experiment, experiments};
 use crate::process::mortal;
 
 mod kernel;
+use kernel::KernelHost;
 
 /// So late may the experimenter be. The experiments leave a quarter of a second on either side of what they expect, and the kernel's own
 /// timers take a part of it.
@@ -80,39 +81,47 @@ fn simulated(simulator: &Path) -> Result<BTreeMap<String, String>> {
     Ok(parsed.iter().filter_map(pair).collect())
 }
 
-/// What this kernel does, by name.
+/// What this kernel does, by name. All hosts are made first and go last: to make or end one holds a lock of the whole kernel for a while,
+/// and the others would see everything late.
 fn on_the_kernel(experiments: &[Experiment], jobs: usize) -> Result<BTreeMap<String, Saw>> {
-    let queue = Mutex::new(experiments.iter().collect::<Vec<_>>());
-    let made = Mutex::new(BTreeMap::new());
-    let disturbed = Mutex::new(Vec::new());
-    let next = || queue.lock().ok().and_then(|mut queue| queue.pop());
+    let prepared: Result<Vec<_>> = experiments.iter().map(|experiment| Ok((experiment, KernelHost::new(&experiment.settings)?))).collect();
+    let queue = Mutex::new(prepared?);
+    let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                while let Some(experiment) = next() {
-                    let saw = kernel::make(experiment, LATE_MAX);
-                    let list = if saw.is_none() { disturbed.lock().ok() } else { None };
-                    if let Some(mut list) = list {
-                        list.push(experiment);
-                    }
-                    if let (Some(saw), Ok(mut made)) = (saw, made.lock()) {
-                        made.insert(experiment.name.clone(), saw);
+                while let Some((experiment, mut host)) = queue.lock().ok().and_then(|mut queue| queue.pop()) {
+                    let saw = host.make(experiment, LATE_MAX);
+                    if let Ok(mut done) = done.lock() {
+                        done.push((experiment, saw, host));
                     }
                 }
             });
         }
     });
-    let mut made = made.into_inner().ok().context("an experiment panicked")?;
-    let disturbed = disturbed.into_inner().ok().context("an experiment panicked")?;
-    if !disturbed.is_empty() {
-        eprintln!("{} experiments were disturbed by other work on this machine and are made again, alone", disturbed.len());
+    let done = done.into_inner().ok().context("an experiment panicked")?;
+    let disturbed = done.iter().filter(|(_, saw, _)| saw.is_none()).count();
+    if disturbed > 0 {
+        eprintln!("{disturbed} experiments were disturbed by other work on this machine and are made again, alone");
     }
-    for experiment in disturbed {
-        let saw = (0..ALONE).find_map(|_| kernel::make(experiment, LATE_MAX));
-        let busy = || Err(format!("this machine is too busy: {ALONE} times in a row the experimenter was {LATE_MAX:?} late or more"));
-        made.insert(experiment.name.clone(), saw.unwrap_or_else(busy));
-    }
-    Ok(made)
+    let settle = |(experiment, saw, _): &(&Experiment, Option<Saw>, KernelHost)| {
+        (experiment.name.clone(), saw.clone().unwrap_or_else(|| alone(experiment)))
+    };
+    Ok(done.iter().map(settle).collect())
+}
+
+/// Makes an experiment with nothing of ours beside it, until it is not disturbed.
+fn alone(experiment: &Experiment) -> Saw {
+    let once = || {
+        // A thread of its own: it stays in the host's namespace.
+        let make = || {
+            KernelHost::new(&experiment.settings)
+                .map_or_else(|error| Some(Err(format!("{error:#}"))), |mut host| host.make(experiment, LATE_MAX))
+        };
+        std::thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|_| Some(Err("the experiment panicked".to_owned())))
+    };
+    let busy = || Err(format!("this machine is too busy: {ALONE} times in a row the experimenter was late by {LATE_MAX:?} or more"));
+    (0..ALONE).find_map(|_| once()).unwrap_or_else(busy)
 }
 
 /// The kernel's version.

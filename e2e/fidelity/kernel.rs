@@ -21,27 +21,8 @@ const CABLE: Duration = Duration::from_secs(5);
 /// Where datagrams go: nobody answers them (RFC 863).
 const DISCARD: u16 = 9;
 
-/// Makes an experiment in a thread of its own. `None` if the experimenter was later than `late_max` at any time.
-pub(super) fn make(experiment: &Experiment, late_max: Duration) -> Option<Result<String, String>> {
-    let inside = || -> Result<Option<String>> {
-        let mut host = KernelHost::new(&experiment.settings)?;
-        let saw = experiment.run(&mut host);
-        if host.late > late_max {
-            return Ok(None);
-        }
-        Ok(Some(saw?))
-    };
-    // The thread ends in the host's namespace; nobody else is to be in it.
-    let made = std::thread::scope(|scope| scope.spawn(inside).join());
-    made.unwrap_or_else(|_| bail_out()).map_err(|error| format!("{error:#}")).transpose()
-}
-
-fn bail_out() -> Result<Option<String>> {
-    bail!("the experiment panicked")
-}
-
-/// The host, seen from a thread that is in its namespace.
-struct KernelHost {
+/// The host and the far end of its cable.
+pub(super) struct KernelHost {
     host: Namespace,
     sender: Box<dyn DataLinkSender>,
     receiver: Box<dyn DataLinkReceiver>,
@@ -51,8 +32,8 @@ struct KernelHost {
 }
 
 impl KernelHost {
-    /// A host with these settings, its cable live. The calling thread stays in its namespace.
-    fn new(settings: &Settings) -> Result<Self> {
+    /// A host with these settings, its cable live.
+    pub(super) fn new(settings: &Settings) -> Result<Self> {
         let (host, far) = (Namespace::new()?, Namespace::new()?);
         far.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         far.ip(&format!("link add far0 type veth peer name eth0 address {HOST} netns {}", host.path()))?;
@@ -64,10 +45,18 @@ impl KernelHost {
         host.ip(&format!("address add {HOST_IP}/{PREFIX} dev eth0"))?;
         host.ip("link set eth0 up")?;
         host.ip(&format!("address add {HOST_IP6}/{PREFIX6} dev eth0 nodad"))?;
-        let (sender, receiver) = far.inside(open)??;
-        host.enter()?;
         await_cable(&host)?;
+        let (sender, receiver) = far.inside(open)??;
         Ok(Self { host, sender, receiver, began: Instant::now(), late: Duration::ZERO })
+    }
+
+    /// Makes an experiment. The calling thread stays in the host's namespace. `None` if the experimenter was later than `late_max` at any time.
+    pub(super) fn make(&mut self, experiment: &Experiment, late_max: Duration) -> Option<Result<String, String>> {
+        if let Err(error) = self.host.enter() {
+            return Some(Err(format!("{error:#}")));
+        }
+        let saw = experiment.run(self);
+        (self.late <= late_max).then(|| saw.map_err(|error| error.to_string()))
     }
 
     /// Notes how long something took that should have taken no longer than `expected`.
@@ -99,7 +88,7 @@ fn set(host: &Namespace, settings: &Settings) -> Result<()> {
         host.sysctl(&format!("ipv4/conf/eth0/{name}"), &value.to_string())?;
         host.sysctl(&format!("ipv4/conf/all/{name}"), &if name == "rp_filter" { value } else { 0 }.to_string())?;
     }
-    // Addresses are there at once, made of the MAC, and nothing is asked of routers.
+    // Addresses are there soon, made of the MAC, and nothing is asked of routers.
     for (name, value) in [("disable_ipv6", 0), ("addr_gen_mode", 0), ("accept_dad", 0), ("accept_ra", 0), ("router_solicitations", 0)] {
         host.sysctl(&format!("ipv6/conf/eth0/{name}"), &value.to_string())?;
     }
@@ -116,14 +105,15 @@ fn open() -> Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
     }
 }
 
-/// Waits until the NIC is up and has its link-local address.
+/// Waits until the NIC is up and has both of its IPv6 addresses for good: the kernel gives them in a work item of its own.
 fn await_cable(host: &Namespace) -> Result<()> {
     let until = Instant::now() + CABLE;
     loop {
         let shown: serde_json::Value = serde_json::from_str(&host.ip("-j address show dev eth0")?)?;
         let addresses = shown[0]["addr_info"].as_array().cloned().unwrap_or_default();
-        let settled = |address: &serde_json::Value| address["scope"] == "link" && address["tentative"].is_null();
-        if shown[0]["operstate"] == "UP" && addresses.iter().any(settled) {
+        let has = |scope: &str| addresses.iter().any(|address| address["family"] == "inet6" && address["scope"] == scope);
+        let settled = addresses.iter().all(|address| address["tentative"].is_null());
+        if shown[0]["operstate"] == "UP" && has("link") && has("global") && settled {
             return Ok(());
         }
         if Instant::now() > until {
