@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -81,43 +80,39 @@ fn simulated(simulator: &Path) -> Result<BTreeMap<String, String>> {
     Ok(parsed.iter().filter_map(pair).collect())
 }
 
-/// What this kernel does, by name. All hosts are made first and go last: to make or end one holds a lock of the whole kernel for a while,
-/// and the others would see everything late.
+/// What this kernel does, by name, `jobs` experiments at once. The hosts of one batch are made before any of them is used and go together: to
+/// make or end one holds a lock of the whole kernel for a while, and the others would see everything late.
 fn on_the_kernel(experiments: &[Experiment], jobs: usize) -> Result<BTreeMap<String, Saw>> {
-    let prepared: Result<Vec<_>> = experiments.iter().map(|experiment| Ok((experiment, KernelHost::new(&experiment.settings)?))).collect();
-    let queue = Mutex::new(prepared?);
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                while let Some((experiment, mut host)) = queue.lock().ok().and_then(|mut queue| queue.pop()) {
-                    let saw = host.make(experiment, LATE_MAX);
-                    if let Ok(mut done) = done.lock() {
-                        done.push((experiment, saw, host));
-                    }
+    let mut made = BTreeMap::new();
+    let mut disturbed = Vec::new();
+    for batch in experiments.chunks(jobs.max(1)) {
+        let hosts: Result<Vec<_>> = batch.iter().map(KernelHost::new).collect();
+        let mut hosts = hosts?;
+        std::thread::scope(|scope| {
+            let start = |(experiment, host): (_, _)| (experiment, scope.spawn(move || KernelHost::make(host, experiment, LATE_MAX)));
+            let running: Vec<(&Experiment, _)> = batch.iter().zip(&mut hosts).map(start).collect();
+            for (experiment, thread) in running {
+                match thread.join() {
+                    Ok(Some(saw)) => _ = made.insert(experiment.name.clone(), saw),
+                    Ok(None) => disturbed.push(experiment),
+                    Err(_) => _ = made.insert(experiment.name.clone(), Err("the experiment panicked".to_owned())),
                 }
-            });
-        }
-    });
-    let done = done.into_inner().ok().context("an experiment panicked")?;
-    let disturbed = done.iter().filter(|(_, saw, _)| saw.is_none()).count();
-    if disturbed > 0 {
-        eprintln!("{disturbed} experiments were disturbed by other work on this machine and are made again, alone");
+            }
+        });
     }
-    let settle = |(experiment, saw, _): &(&Experiment, Option<Saw>, KernelHost)| {
-        (experiment.name.clone(), saw.clone().unwrap_or_else(|| alone(experiment)))
-    };
-    Ok(done.iter().map(settle).collect())
+    if !disturbed.is_empty() {
+        eprintln!("{} experiments were disturbed by other work on this machine and are made again, alone", disturbed.len());
+    }
+    made.extend(disturbed.into_iter().map(|experiment| (experiment.name.clone(), alone(experiment))));
+    Ok(made)
 }
 
 /// Makes an experiment with nothing of ours beside it, until it is not disturbed.
 fn alone(experiment: &Experiment) -> Saw {
     let once = || {
         // A thread of its own: it stays in the host's namespace.
-        let make = || {
-            KernelHost::new(&experiment.settings)
-                .map_or_else(|error| Some(Err(format!("{error:#}"))), |mut host| host.make(experiment, LATE_MAX))
-        };
+        let make =
+            || KernelHost::new(experiment).map_or_else(|error| Some(Err(format!("{error:#}"))), |mut host| host.make(experiment, LATE_MAX));
         std::thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|_| Some(Err("the experiment panicked".to_owned())))
     };
     let busy = || Err(format!("this machine is too busy: {ALONE} times in a row the experimenter was late by {LATE_MAX:?} or more"));

@@ -36,7 +36,7 @@ enum Command {
     /// Make the fidelity suite's experiments on this kernel, and compare with the simulator
     Fidelity {
         /// How many at once
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value_t = 24)]
         jobs: usize,
         /// Beginnings of names; all experiments without
         names: Vec<String>,

@@ -32,20 +32,22 @@ pub(super) struct KernelHost {
 }
 
 impl KernelHost {
-    /// A host with these settings, its cable live.
-    pub(super) fn new(settings: &Settings) -> Result<Self> {
+    /// A host for an experiment, its cable live. IPv6 is on only where it is needed: its groups fill the kernel's tables.
+    pub(super) fn new(experiment: &Experiment) -> Result<Self> {
         let (host, far) = (Namespace::new()?, Namespace::new()?);
         far.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         far.ip(&format!("link add far0 type veth peer name eth0 address {HOST} netns {}", host.path()))?;
         far.ip("link set far0 up")?;
-        set(&host, settings)?;
+        set(&host, &experiment.settings, experiment.is_ipv6())?;
         host.ip("link set lo up")?;
         host.ip(&format!("address add {LOCAL_IP}/32 dev lo"))?;
-        host.ip(&format!("address add {LOCAL_IP6}/128 dev lo nodad"))?;
         host.ip(&format!("address add {HOST_IP}/{PREFIX} dev eth0"))?;
         host.ip("link set eth0 up")?;
-        host.ip(&format!("address add {HOST_IP6}/{PREFIX6} dev eth0 nodad"))?;
-        await_cable(&host)?;
+        if experiment.is_ipv6() {
+            host.ip(&format!("address add {LOCAL_IP6}/128 dev lo nodad"))?;
+            host.ip(&format!("address add {HOST_IP6}/{PREFIX6} dev eth0 nodad"))?;
+        }
+        await_cable(&host, experiment.is_ipv6())?;
         let (sender, receiver) = far.inside(open)??;
         Ok(Self { host, sender, receiver, began: Instant::now(), late: Duration::ZERO })
     }
@@ -66,7 +68,7 @@ impl KernelHost {
 }
 
 /// The settings, all of them: what a namespace begins with depends on the machine.
-fn set(host: &Namespace, settings: &Settings) -> Result<()> {
+fn set(host: &Namespace, settings: &Settings, ipv6: bool) -> Result<()> {
     for family in ["ipv4", "ipv6"] {
         let neigh = |name: &str, value: u128| host.sysctl(&format!("{family}/neigh/eth0/{name}"), &value.to_string());
         neigh("base_reachable_time_ms", settings.base_reachable.as_millis())?;
@@ -89,7 +91,9 @@ fn set(host: &Namespace, settings: &Settings) -> Result<()> {
         host.sysctl(&format!("ipv4/conf/all/{name}"), &if name == "rp_filter" { value } else { 0 }.to_string())?;
     }
     // Addresses are there soon, made of the MAC, and nothing is asked of routers.
-    for (name, value) in [("disable_ipv6", 0), ("addr_gen_mode", 0), ("accept_dad", 0), ("accept_ra", 0), ("router_solicitations", 0)] {
+    for (name, value) in
+        [("disable_ipv6", u8::from(!ipv6)), ("addr_gen_mode", 0), ("accept_dad", 0), ("accept_ra", 0), ("router_solicitations", 0)]
+    {
         host.sysctl(&format!("ipv6/conf/eth0/{name}"), &value.to_string())?;
     }
     Ok(())
@@ -105,15 +109,15 @@ fn open() -> Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
     }
 }
 
-/// Waits until the NIC is up and has both of its IPv6 addresses for good: the kernel gives them in a work item of its own.
-fn await_cable(host: &Namespace) -> Result<()> {
+/// Waits until the NIC is up and, where it is to have IPv6, has both addresses for good: the kernel gives them in a work item of its own.
+fn await_cable(host: &Namespace, ipv6: bool) -> Result<()> {
     let until = Instant::now() + CABLE;
     loop {
         let shown: serde_json::Value = serde_json::from_str(&host.ip("-j address show dev eth0")?)?;
         let addresses = shown[0]["addr_info"].as_array().cloned().unwrap_or_default();
         let has = |scope: &str| addresses.iter().any(|address| address["family"] == "inet6" && address["scope"] == scope);
         let settled = addresses.iter().all(|address| address["tentative"].is_null());
-        if shown[0]["operstate"] == "UP" && has("link") && has("global") && settled {
+        if shown[0]["operstate"] == "UP" && settled && (!ipv6 || (has("link") && has("global"))) {
             return Ok(());
         }
         if Instant::now() > until {

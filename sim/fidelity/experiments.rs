@@ -28,6 +28,11 @@ pub struct Experiment {
 type Body = fn(&mut Lab<'_>) -> Result<(), ArmError>;
 
 impl Experiment {
+    /// Whether it is about neighbor discovery; the others are about ARP, and need no IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.family == Family::V6
+    }
+
     /// Makes it on an arm that was set up with its settings: what was seen.
     pub fn run(&self, arm: &mut dyn Arm) -> Result<String, ArmError> {
         let mut lab = Lab::new(arm, self.family);

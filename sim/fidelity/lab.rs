@@ -3,6 +3,7 @@
 //! Times are rounded to half a second, which is what a busy machine and the kernel's own timers (HZ 250, coarser the farther away) leave of
 //! them; experiments are laid out so that what is right stands on a half second and what is wrong does not.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -50,11 +51,13 @@ pub(crate) struct Lab<'a> {
     arm: &'a mut dyn Arm,
     family: Family,
     said: Vec<String>,
+    /// Addresses that the host has an entry for, or had.
+    used: BTreeSet<IpAddr>,
 }
 
 impl<'a> Lab<'a> {
     pub(crate) fn new(arm: &'a mut dyn Arm, family: Family) -> Self {
-        Self { arm, family, said: Vec::new() }
+        Self { arm, family, said: Vec::new(), used: BTreeSet::new() }
     }
 
     /// Notes a part of what was seen.
@@ -81,11 +84,12 @@ impl<'a> Lab<'a> {
 
     /// A program on the host sends a packet.
     pub(crate) fn packet(&mut self, to: IpAddr) -> Result<(), ArmError> {
-        self.arm.send_packet(None, to, false)
+        self.packet_with(None, to, false)
     }
 
     /// A program on the host sends a packet from this address of its own, or says that the last one arrived.
     pub(crate) fn packet_with(&mut self, source: Option<IpAddr>, to: IpAddr, confirm: bool) -> Result<(), ArmError> {
+        self.used.insert(to);
         self.arm.send_packet(source, to, confirm)
     }
 
@@ -117,7 +121,7 @@ impl<'a> Lab<'a> {
         let mut notes = Notes::new();
         let mut next = self.now();
         while next < until {
-            self.arm.send_packet(None, to, confirm)?;
+            self.packet_with(None, to, confirm)?;
             next += interval;
             notes.extend(self.attend(next.min(until), answers)?);
         }
@@ -160,9 +164,12 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// The host's entry, in words: `REACHABLE x`.
+    /// The host's entry, in words: `REACHABLE x`. One that is no longer there was FAILED: the kernel may collect such a one at any time
+    /// (neigh_periodic_work, when all namespaces together have more than gc_thresh1 entries), and no other within the minute of an experiment.
     pub(crate) fn entry(&mut self, address: IpAddr) -> Result<String, ArmError> {
-        let Some(entry) = self.arm.entry(address)? else { return Ok("none".to_owned()) };
+        let Some(entry) = self.arm.entry(address)? else {
+            return Ok(if self.used.contains(&address) { "FAILED" } else { "none" }.to_owned());
+        };
         Ok(entry.mac.map_or_else(|| entry.state.clone(), |mac| format!("{} {}", entry.state, name(mac))))
     }
 
