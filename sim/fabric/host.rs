@@ -25,6 +25,7 @@ use crate::tcp::TcpStack;
 
 mod addresses;
 mod arp;
+mod detection;
 mod ip;
 mod ip6;
 mod ndp;
@@ -51,6 +52,8 @@ pub struct MachineConfig {
     pub sysctl: Sysctl,
     /// Addresses on a device that is no NIC, as loopback is.
     pub local: Vec<Ipv4Addr>,
+    /// Whether it probes for its NICs' IPv4 addresses before it uses them, announces and defends them (RFC 5227).
+    pub defends: bool,
 }
 
 /// One NIC.
@@ -85,6 +88,7 @@ impl MachineConfig {
             neighbors6: NeighborSettings::ipv6(),
             sysctl: Sysctl::default(),
             local: Vec::new(),
+            defends: false,
         }
     }
 
@@ -92,6 +96,7 @@ impl MachineConfig {
     #[must_use]
     pub fn profile(mut self, profile: Profile) -> Self {
         (self.neighbors, self.neighbors6) = (profile.arp(), profile.ndp());
+        self.defends = profile.defends();
         self
     }
 
@@ -135,6 +140,8 @@ pub(crate) struct Effects {
 pub(crate) enum Timer {
     /// A neighbor entry.
     Neighbor { nic: usize, address: IpAddr },
+    /// Conflict detection for one of a NIC's addresses.
+    Detection { nic: usize, index: usize },
     /// A ping's next request.
     Ping(u32),
     /// The patience of some curl.
@@ -166,6 +173,8 @@ pub(crate) struct Nic {
     pub(crate) config: NicConfig,
     /// Its IPv4 addresses with prefix lengths, out of the config.
     subnets: Vec<(Ipv4Addr, u8)>,
+    /// Addresses that are in use only when nobody else has them; of a machine that defends.
+    claims: Vec<detection::Claim>,
     /// `ip link set up`.
     admin_up: bool,
     /// Whether a live cable is in it.
@@ -283,6 +292,7 @@ impl Host {
     pub(crate) fn handle_timer(&mut self, now: Instant, timer: Timer, effects: &mut Effects) {
         match timer {
             Timer::Neighbor { nic, address } => self.handle_neighbor_timer(now, nic, address, effects),
+            Timer::Detection { nic, index } => self.handle_detection_timer(now, nic, index, effects),
             Timer::Ping(ping) => self.handle_ping_timer(now, ping, effects),
             Timer::Curl => self.poll_curls(now, effects),
             Timer::Stack(address) => self.handle_stack_timer(now, address, effects),
@@ -428,9 +438,12 @@ fn new_nic(now: Instant, nic: &NicConfig, machine: &MachineConfig, seed: u64) ->
     };
     let rng = stream(seed, &format!("neighbors {} {}", machine.name, nic.name));
     let rng6 = stream(seed, &format!("neighbors6 {} {}", machine.name, nic.name));
+    let subnets: Vec<_> = nic.addresses.iter().filter_map(subnet).collect();
+    let (claimed, subnets) = if machine.defends { (subnets, Vec::new()) } else { (Vec::new(), subnets) };
     Nic {
         config: nic.clone(),
-        subnets: nic.addresses.iter().filter_map(subnet).collect(),
+        claims: claimed.into_iter().map(|subnet| detection::Claim::new(subnet, &machine.name, seed)).collect(),
+        subnets,
         admin_up: true,
         carrier: false,
         neighbors: NeighborTable::new(now, machine.neighbors.clone(), rng),

@@ -101,6 +101,7 @@ impl Fabric {
     /// Writes down that a machine's interfaces look different, and tells its ports.
     pub(super) fn machine_changed(&mut self, machine: MachineId, event: Event) {
         self.changed.insert(machine);
+        self.with_machine(machine, |now, host, effects| host.detect_conflicts(now, effects));
         for nic in self.nics_of(machine) {
             self.ports.wake(nic);
         }

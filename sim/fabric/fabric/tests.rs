@@ -13,6 +13,7 @@ use super::*;
 use crate::*;
 
 mod machines;
+mod profiles;
 mod router;
 mod switches;
 mod wires;

@@ -16,6 +16,7 @@ impl Host {
         if dropped {
             return;
         }
+        self.watch_for_conflict(now, nic, arp, effects);
         let asks_us = arp.operation == Operation::Request && self.is_local(arp.target_ip);
         if arp.sender_ip.is_unspecified() {
             // A probe (RFC 5227) is answered and learned from by nobody.
