@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use bellhop_core::link::InterfaceAddress;
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
-use bellhop_fabric::{Fabric, Latency, MachineConfig, MachineId, NicId, SwitchConfig, SwitchId, stream};
-use bellhop_scenario::feature::Feature;
-use bellhop_scenario::scenario::{Nic, Node, Segment, Topology, Uplink};
+use bellhop_fabric::{Fabric, Latency, MachineConfig, MachineId, NicConfig, NicId, Profile, SwitchConfig, SwitchId, stream};
+use bellhop_scenario::scenario::{Nic, Node, Segment, Stack, Topology, Uplink};
 use bellhop_scenario::{Scenario, Unplayable};
 use ipnet::{IpNet, Ipv4Net};
 use rand::RngExt;
@@ -59,8 +59,19 @@ impl Machines {
 pub(crate) fn supports(scenario: &Scenario) -> Result<(), Unplayable> {
     let topology = &scenario.topology;
     let mut missing = Vec::new();
-    let lacking = |feature: &Feature| matches!(feature, Feature::Ipv6 | Feature::Stack(_));
-    missing.extend(topology.beyond_plain().into_iter().filter(|(feature, _)| lacking(feature)).map(|(_, what)| what));
+    let nodes = topology.nodes.iter();
+    missing.extend(
+        nodes
+            .clone()
+            .filter(|(_, node)| own_address(node).is_none())
+            .map(|(name, _)| format!("node {name}: no IPv4 address on its first NIC")),
+    );
+    let nodes = nodes.map(|(name, node)| (name, node.gateway));
+    let clients = topology.clients.iter().map(|(name, client)| (name, client.gateway));
+    let routers = topology.routers.iter().map(|(name, router)| (name, router.gateway));
+    let gateways = nodes.chain(clients).chain(routers).filter_map(|(name, gateway)| Some((name, gateway?)));
+    // The fabric's routers and hosts have no routes of IPv6 but the subnets they are on.
+    missing.extend(gateways.filter(|(_, via)| via.is_ipv6()).map(|(name, via)| format!("{name}: the IPv6 gateway {via}")));
     if topology.nodes.len() > 200 {
         missing.push("more than 200 nodes".to_owned());
     }
@@ -77,21 +88,21 @@ fn pod_subnet(index: usize) -> Ipv4Net {
 pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines), String> {
     let mut builder = Builder { fabric: Fabric::new(seed), machines: Machines::default(), seed };
     for (index, (name, node)) in topology.nodes.iter().enumerate() {
-        let ip = node.nics.values().next().and_then(|nic| v4(nic.ip)).ok_or_else(|| format!("node {name} has no IPv4 address"))?;
-        builder.machines.nodes.insert(name.clone(), (ip.0, pod_subnet(index + 1)));
+        let ip = own_address(node).ok_or_else(|| format!("node {name} has no IPv4 address"))?;
+        builder.machines.nodes.insert(name.clone(), (ip, pod_subnet(index + 1)));
     }
     builder.switches(topology);
     for (name, node) in &topology.nodes {
-        builder.node(topology, name, node)?;
+        builder.node(topology, name, node);
     }
     for (name, router) in &topology.routers {
-        let config = MachineConfig::new(name).forwarding();
-        builder.machine(topology, name, with_gateway(config, router.gateway), &router.nics)?;
+        let config = MachineConfig::new(name).forwarding().profile(profile(router.stack));
+        builder.machine(topology, name, with_gateway(config, router.gateway), &router.nics);
     }
     for (name, client) in &topology.clients {
         let nic = Nic { switch: Some(client.switch.clone()), ip: client.ip, ipv6: client.ipv6, mac: client.mac };
-        let config = with_gateway(MachineConfig::new(name), client.gateway);
-        builder.machine(topology, name, config, &BTreeMap::from([("eth0".to_owned(), nic)]))?;
+        let config = MachineConfig::new(name).profile(profile(client.stack));
+        builder.machine(topology, name, with_gateway(config, client.gateway), &BTreeMap::from([("eth0".to_owned(), nic)]));
     }
     builder.fabric.take_changed();
     Ok((builder.fabric, builder.machines))
@@ -127,24 +138,26 @@ impl Builder {
     }
 
     /// A node: a machine that forwards, with routes to the pods of all others.
-    fn node(&mut self, topology: &Topology, name: &str, node: &Node) -> Result<(), String> {
+    fn node(&mut self, topology: &Topology, name: &str, node: &Node) {
         let mut config = MachineConfig::new(name).forwarding();
         for (other, (via, pods)) in &self.machines.nodes {
             if other != name {
                 config = config.route(pods.network(), pods.prefix_len(), *via);
             }
         }
-        self.machine(topology, name, with_gateway(config, node.gateway), &node.nics)
+        self.machine(topology, name, with_gateway(config, node.gateway), &node.nics);
     }
 
     /// A machine with its NICs, each plugged in.
-    fn machine(&mut self, topology: &Topology, name: &str, mut config: MachineConfig, nics: &BTreeMap<String, Nic>) -> Result<(), String> {
+    fn machine(&mut self, topology: &Topology, name: &str, mut config: MachineConfig, nics: &BTreeMap<String, Nic>) {
         let mut macs = Vec::new();
         for (nic, card) in nics {
-            let (address, length) = v4(card.ip).ok_or_else(|| format!("{nic} of {name} has no IPv4 address"))?;
             let mac = self.mac(name, nic, card.mac);
-            config = config.nic(nic, mac, address, length);
-            self.machines.own.insert(address, name.to_owned());
+            let addresses: Vec<IpNet> = [Some(card.ip), card.ipv6.map(IpNet::V6)].into_iter().flatten().collect();
+            self.machines.own.extend(addresses.iter().filter_map(|net| v4(*net)).map(|address| (address, name.to_owned())));
+            let addresses =
+                addresses.into_iter().map(|net| InterfaceAddress { address: net.addr(), prefix_length: net.prefix_len() }).collect();
+            config.nics.push(NicConfig { name: nic.as_str().into(), mac, addresses });
             macs.push((nic, card.switch.as_deref(), mac));
         }
         let id = self.fabric.add_machine(config);
@@ -152,7 +165,6 @@ impl Builder {
         for (nic, switch, mac) in macs {
             self.cable(topology, name, nic, switch, mac);
         }
-        Ok(())
     }
 
     /// Plugs a NIC into its switch; one that has none gets a switch of its own, so that it has a carrier.
@@ -191,9 +203,25 @@ fn with_gateway(config: MachineConfig, gateway: Option<IpAddr>) -> MachineConfig
     }
 }
 
-fn v4(net: IpNet) -> Option<(Ipv4Addr, u8)> {
+/// The fabric's name for a scenario's kind of machine.
+fn profile(stack: Stack) -> Profile {
+    match stack {
+        Stack::Linux => Profile::Linux,
+        Stack::Windows => Profile::Windows,
+        Stack::SlowCache => Profile::SlowCache,
+        Stack::IgnoresGratuitous => Profile::IgnoresGratuitous,
+        Stack::Defender => Profile::Defender,
+    }
+}
+
+/// The address that a node is known by.
+fn own_address(node: &Node) -> Option<Ipv4Addr> {
+    node.nics.values().next().and_then(|nic| v4(nic.ip))
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Addr> {
     match net.addr() {
-        IpAddr::V4(address) => Some((address, net.prefix_len())),
+        IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     }
 }

@@ -67,8 +67,8 @@ impl Stage {
     fn tries(&self) -> Vec<(String, Target, Duration)> {
         let grace = self.scenario.cluster.node_monitor_grace_period;
         let targets: Vec<Target> = self.targets().into_iter().filter(|target| self.may_be_reached(target)).collect();
-        let clients =
-            self.scenario.topology.clients.iter().filter(|(name, client)| self.is_on_the_lan(name) && !self.is_inspected(&client.switch));
+        let able = |name: &str, switch: &str| self.is_on_the_lan(name) && self.has_an_address(name) && !self.is_inspected(switch);
+        let clients = self.scenario.topology.clients.iter().filter(|(name, client)| able(name, &client.switch));
         let bounded = clients.filter_map(|(name, client)| Some((name, bounds::convergence(client.stack, grace)?, client.stack)));
         let of = |(name, within, _): (&String, Duration, Stack)| {
             targets.iter().map(move |target| (name.clone(), target.clone(), within)).collect::<Vec<_>>()
@@ -123,6 +123,13 @@ impl Stage {
     fn is_on_the_lan(&self, machine: &str) -> bool {
         let Ok(id) = self.machine(machine) else { return false };
         self.is_powered(machine).unwrap_or(false) && self.lan.fabric.borrow().interfaces(id).iter().all(|interface| interface.up)
+    }
+
+    /// Whether a machine can ask anybody: a client may have IPv6 only, and a defender may have lost its address to another machine (RFC 5227).
+    fn has_an_address(&self, machine: &str) -> bool {
+        let Ok(id) = self.machine(machine) else { return false };
+        let interfaces = self.lan.fabric.borrow().interfaces(id);
+        interfaces.iter().any(|interface| interface.addresses.iter().any(|own| own.address.is_ipv4()))
     }
 
     /// Whether a switch inspects ARP: announcing for others cannot work behind it, and a scenario that has one says so.

@@ -191,6 +191,14 @@ impl Nic {
         self.admin_up && self.carrier
     }
 
+    /// Whether one of its addresses is in use: on a machine that defends, one may not be yet, or no more.
+    fn uses(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.subnets.iter().any(|(own, _)| *own == address),
+            IpAddr::V6(_) => true,
+        }
+    }
+
     /// Its first address whose subnet holds `other`.
     fn address_towards(&self, other: Ipv4Addr) -> Option<Ipv4Addr> {
         self.subnets.iter().find(|(address, length)| in_subnet(*address, *length, other)).map(|(address, _)| *address)
@@ -351,13 +359,13 @@ impl Host {
         self.nics.iter().flat_map(lines).collect()
     }
 
-    /// Its NICs as its programs see them.
+    /// Its NICs as its programs see them, with the addresses that are in use.
     pub(crate) fn interfaces(&self) -> Vec<Interface> {
         let interface = |nic: &Nic| Interface {
             name: nic.config.name.clone(),
             mac: nic.config.mac,
             up: self.powered && nic.is_up(),
-            addresses: nic.config.addresses.clone(),
+            addresses: nic.config.addresses.iter().filter(|own| nic.uses(own.address)).copied().collect(),
         };
         self.nics.iter().map(interface).collect()
     }

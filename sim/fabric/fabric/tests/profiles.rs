@@ -169,6 +169,7 @@ fn a_defender_defends_once_in_ten_seconds_and_then_gives_up() {
     claim(&mut defender);
     defender.hear(Operation::Request, (X, lan_ip(9)), (MacAddr::ZERO, CLIENT_IP), MacAddr::BROADCAST);
     assert_eq!(defender.sent.borrow().len(), 0, "it has given up, and answers no more");
+    assert_eq!(defender.fabric.interfaces(defender.machine)[0].addresses, [], "nor has it an address");
 }
 
 #[test]
