@@ -1,7 +1,8 @@
 //! The kernel arm of the fidelity suite: each experiment on this machine's kernel, in namespaces of its own, beside what the simulator says.
 //!
-//! Several are made at once. One whose instruments were late (a machine under load) says nothing about the kernel: it is made again, alone,
-//! a bounded number of times. A result is never a reason to make one again. That this is rare on a busy machine is owed to real-time priority.
+//! Several are made at once. One whose instruments failed says nothing about the kernel: they were late (a machine under load), or a frame was
+//! lost on the cable. It is made again, alone, a bounded number of times. A result is never a reason to make one again. That this is rare on a
+//! busy machine is owed to real-time priority.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -115,7 +116,9 @@ fn alone(experiment: &Experiment) -> Saw {
             || KernelHost::new(experiment).map_or_else(|error| Some(Err(format!("{error:#}"))), |mut host| host.make(experiment, LATE_MAX));
         std::thread::scope(|scope| scope.spawn(make).join()).unwrap_or_else(|_| Some(Err("the experiment panicked".to_owned())))
     };
-    let busy = || Err(format!("this machine is too busy: {ALONE} times in a row the experimenter was late by {LATE_MAX:?} or more"));
+    let busy = || {
+        Err(format!("this machine is too busy: {ALONE} times in a row the experimenter was late by {LATE_MAX:?} or more, or lost a frame"))
+    };
     (0..ALONE).find_map(|_| once()).unwrap_or_else(busy)
 }
 

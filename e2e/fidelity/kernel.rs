@@ -29,6 +29,8 @@ pub(super) struct KernelHost {
     began: Instant,
     /// The longest time by which the experimenter was late.
     late: Duration,
+    /// How many frames the experimenter sent.
+    sent: u64,
 }
 
 impl KernelHost {
@@ -47,18 +49,32 @@ impl KernelHost {
             host.ip(&format!("address add {LOCAL_IP6}/128 dev lo nodad"))?;
             host.ip(&format!("address add {HOST_IP6}/{PREFIX6} dev eth0 nodad"))?;
         }
-        await_cable(&host, experiment.is_ipv6())?;
+        await_cable(&host, &far, experiment.is_ipv6())?;
         let (sender, receiver) = far.inside(open)??;
-        Ok(Self { host, sender, receiver, began: Instant::now(), late: Duration::ZERO })
+        Ok(Self { host, sender, receiver, began: Instant::now(), late: Duration::ZERO, sent: 0 })
     }
 
-    /// Makes an experiment. The calling thread stays in the host's namespace. `None` if the experimenter was later than `late_max` at any time.
+    /// Makes an experiment. The calling thread stays in the host's namespace. `None` if its instruments failed: the experimenter was later than
+    /// `late_max` at any time, or a frame of its own did not get through the cable.
     pub(super) fn make(&mut self, experiment: &Experiment, late_max: Duration) -> Option<Result<String, String>> {
         if let Err(error) = self.host.enter() {
             return Some(Err(format!("{error:#}")));
         }
         let saw = experiment.run(self);
-        (self.late <= late_max).then(|| saw.map_err(|error| error.to_string()))
+        match self.arrived() {
+            Ok(arrived) if arrived < self.sent => {
+                eprintln!("{}: {arrived} of the experimenter's {} frames reached the host", experiment.name, self.sent);
+                None
+            }
+            Ok(_) => (self.late <= late_max).then(|| saw.map_err(|error| error.to_string())),
+            Err(error) => Some(Err(format!("{error:#}"))),
+        }
+    }
+
+    /// How many frames the host's NIC took in: nobody but the experimenter sends any.
+    fn arrived(&self) -> Result<u64> {
+        let shown: serde_json::Value = serde_json::from_str(&self.host.ip("-s -j link show dev eth0")?)?;
+        shown[0]["stats64"]["rx"]["packets"].as_u64().with_context(|| format!("ip does not count frames: {shown}"))
     }
 
     /// Notes how long something took that should have taken no longer than `expected`.
@@ -109,22 +125,30 @@ fn open() -> Result<(Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>)> {
     }
 }
 
-/// Waits until the NIC is up and, where it is to have IPv6, has both addresses for good: the kernel gives them in a work item of its own.
-fn await_cable(host: &Namespace, ipv6: bool) -> Result<()> {
+/// Waits until both ends of the cable are up and, where the host is to have IPv6, its NIC has both addresses for good: the kernel does all of
+/// this in work items of its own. Each end by itself: one whose carrier the kernel has not noticed yet (linkwatch_do_dev, a hundred NICs at a
+/// time) still has the qdisc noop, which drops what is sent and calls it sent.
+fn await_cable(host: &Namespace, far: &Namespace, ipv6: bool) -> Result<()> {
     let until = Instant::now() + CABLE;
     loop {
-        let shown: serde_json::Value = serde_json::from_str(&host.ip("-j address show dev eth0")?)?;
-        let addresses = shown[0]["addr_info"].as_array().cloned().unwrap_or_default();
+        let (near, other) = (show(host, "eth0")?, show(far, "far0")?);
+        let addresses = near["addr_info"].as_array().cloned().unwrap_or_default();
         let has = |scope: &str| addresses.iter().any(|address| address["family"] == "inet6" && address["scope"] == scope);
         let settled = addresses.iter().all(|address| address["tentative"].is_null());
-        if shown[0]["operstate"] == "UP" && settled && (!ipv6 || (has("link") && has("global"))) {
+        if [&near, &other].iter().all(|nic| nic["operstate"] == "UP") && settled && (!ipv6 || (has("link") && has("global"))) {
             return Ok(());
         }
         if Instant::now() > until {
-            bail!("the cable is not live after {CABLE:?}: {shown}");
+            bail!("the cable is not live after {CABLE:?}: {near}, {other}");
         }
         std::thread::sleep(TICK);
     }
+}
+
+/// A NIC and its addresses as the kernel has them.
+fn show(namespace: &Namespace, nic: &str) -> Result<serde_json::Value> {
+    let shown: serde_json::Value = serde_json::from_str(&namespace.ip(&format!("-j address show dev {nic}"))?)?;
+    Ok(shown[0].clone())
 }
 
 impl Arm for KernelHost {
@@ -156,6 +180,7 @@ impl Arm for KernelHost {
         let since = Instant::now();
         let sent = self.sender.send_to(frame, None).unwrap_or_else(|| Err(std::io::Error::other("a frame too long for the socket")));
         self.took(since, Duration::ZERO);
+        self.sent += 1;
         sent.map_err(ArmError::new)
     }
 
