@@ -8,7 +8,7 @@ use std::fmt;
 use super::header::Header;
 use super::read::{ReadError, Reader};
 use super::record::{Record, What};
-use super::words::{line, moment, words};
+use super::words::{changed, line, moment, words};
 
 /// Common records that are remembered to find those about the same machine or address.
 const REMEMBERED: usize = 10_000;
@@ -117,6 +117,9 @@ fn told(header: &Header, one: Option<&Record>, other: Option<&Record>) -> String
             let (earlier, apart) = if one.at < other.at { ("first", other.at - one.at) } else { ("second", one.at - other.at) };
             format!("The same happens in both, in the {earlier} one {} earlier: {}", bellhop_scenario::duration::words(apart), said(one))
         }
+        (Some(one), Some(other)) if one.at == other.at && said(one) == said(other) => {
+            format!("At the same moment: {}\nwhere {}", said(one), detail(one, other))
+        }
         (Some(one), Some(other)) if one.at == other.at => format!("At the same moment: {}\nand in the second: {}", said(one), said(other)),
         (Some(one), Some(other)) => {
             let (sooner, which) = if one.at < other.at { (one, "first") } else { (other, "second") };
@@ -127,6 +130,23 @@ fn told(header: &Header, one: Option<&Record>, other: Option<&Record>) -> String
         (None, None) => {
             "All records are the same, and the hashes at the end are not: one of the files was changed or cut short.".to_owned()
         }
+    }
+}
+
+/// In what two records differ that read the same.
+fn detail(one: &Record, other: &Record) -> String {
+    match (&one.what, &other.what) {
+        (What::Write(one), What::Write(other)) => {
+            let (here, there) = (changed(&other.after, &one.after), changed(&one.after, &other.after));
+            format!("the first has {here}, the second {there}.")
+        }
+        (What::Sent { frame: one, .. }, What::Sent { frame: other, .. })
+        | (What::Received { frame: one, .. }, What::Received { frame: other, .. })
+        | (What::Switched { frame: one, .. }, What::Switched { frame: other, .. }) => {
+            let at = one.bytes.iter().zip(other.bytes.iter()).position(|(one, other)| one != other);
+            at.map_or_else(|| "the frames have other numbers.".to_owned(), |at| format!("the frames differ from byte {at} on."))
+        }
+        _ => "what the line does not show differs.".to_owned(),
     }
 }
 

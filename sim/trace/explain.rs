@@ -7,7 +7,7 @@ use bellhop_core::time::Instant;
 use bellhop_scenario::duration::words;
 
 use super::header::Header;
-use super::story::{Entry, LATELY, Probe, Probing, Said, Story};
+use super::story::{Entry, Idle, LATELY, Probe, Probing, Said, Story};
 
 /// How often Kubernetes' kubelets report, and how long it waits for them, if nobody says otherwise (node-monitor-grace-period).
 const GRACE: &str = "Kubernetes waits 50s for it, if nobody set another time";
@@ -145,8 +145,24 @@ impl Teller<'_> {
     fn leader(&mut self) {
         let line = match &self.story.leader {
             Some(leader) => {
-                let renewed = self.ago(leader.renewed);
-                format!("Bellhop on {} leads, since {}; it last renewed its Lease at {renewed}.", leader.holder, self.moment(leader.since))
+                let (holder, renewed) = (&leader.holder, self.ago(leader.renewed));
+                match self.story.idle.get(holder) {
+                    Some((idle, since)) => {
+                        let what = match idle {
+                            Idle::Killed => "was killed",
+                            Idle::Ended => "ended",
+                            Idle::Frozen => "has stood still since",
+                        };
+                        let since = self.ago(*since);
+                        format!(
+                            "The Lease is still that of Bellhop on {holder}, which last renewed it at {renewed}; but that replica {what} {}{since}.",
+                            if *idle == Idle::Frozen { "" } else { "at " }
+                        )
+                    }
+                    None => {
+                        format!("Bellhop on {holder} leads, since {}; it last renewed its Lease at {renewed}.", self.moment(leader.since))
+                    }
+                }
             }
             None => "Nobody leads: the Lease has no holder.".to_owned(),
         };

@@ -203,7 +203,7 @@ mod tests {
         let (folder, path) = played.unpack().expect("they can be written");
         assert!(path.starts_with(folder.path()));
         let again = bellhop_scenario::load(&path).expect("it is complete");
-        assert_eq!((again.timeline.len(), again.topology), (scenario.timeline.len(), scenario.topology));
+        assert_eq!((again.timeline.len(), &again.topology), (scenario.timeline.len(), &scenario.topology));
         assert!(again.cluster.manifests.iter().all(|manifest| again.file(manifest).is_file()));
     }
 

@@ -18,7 +18,7 @@ pub use objects::{Endpoint, Held, Leader, NodeFacts, Told};
 
 use super::header::Header;
 use super::places::{MachineIndex, NicIndex, Places};
-use super::record::{Action, EchoOutcome, Record, What};
+use super::record::{Action, EchoOutcome, ProgramChange, Record, What};
 use chronicle::Chronicle;
 use objects::Objects;
 
@@ -50,6 +50,8 @@ pub struct Story {
     pub faults: Vec<(Instant, Action)>,
     /// Machines that have no power, with since when.
     pub without_power: BTreeMap<String, Instant>,
+    /// Replicas of Bellhop that do not run or stand still, by machine, with since when.
+    pub idle: BTreeMap<String, (Idle, Instant)>,
     /// The last frame that names the address's MAC, and the last answer to somebody.
     pub said: Option<Said>,
     /// What each client's neighbor table holds.
@@ -60,6 +62,17 @@ pub struct Story {
     pub chronicle: Vec<(Instant, String)>,
     /// The last that mattered before that.
     pub earlier: Option<(Instant, String)>,
+}
+
+/// Why a replica does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// It was killed.
+    Killed,
+    /// It ended.
+    Ended,
+    /// It stands still.
+    Frozen,
 }
 
 /// A frame that says at which MAC the address is.
@@ -147,6 +160,7 @@ impl Story {
             leader: objects.leader,
             faults: faults.on,
             without_power: wire.without_power,
+            idle: wire.idle,
             said: wire.said,
             tables: wire.tables,
             probes: probes.summary(at),
@@ -169,12 +183,13 @@ impl Story {
     }
 }
 
-/// What the network shows.
+/// What the network and its machines show.
 #[derive(Default)]
 struct Wire {
     said: Option<Said>,
     tables: BTreeMap<String, Entry>,
     without_power: BTreeMap<String, Instant>,
+    idle: BTreeMap<String, (Idle, Instant)>,
 }
 
 impl Wire {
@@ -195,6 +210,17 @@ impl Wire {
             }
             What::Power { machine, on: false } => drop(self.without_power.insert(places.machine(*machine).to_owned(), at)),
             What::Power { machine, on: true } => drop(self.without_power.remove(places.machine(*machine))),
+            What::Program { program, change } => {
+                let Some(machine) = program.strip_prefix("bellhop ") else { return };
+                let idle = match change {
+                    ProgramChange::Started | ProgramChange::Thawed => None,
+                    ProgramChange::Killed => Some(Idle::Killed),
+                    ProgramChange::Ended | ProgramChange::Failed(_) => Some(Idle::Ended),
+                    ProgramChange::Frozen => Some(Idle::Frozen),
+                };
+                self.idle.remove(machine);
+                self.idle.extend(idle.map(|idle| (machine.to_owned(), (idle, at))));
+            }
             _ => {}
         }
     }

@@ -109,15 +109,18 @@ fn written(write: &Write) -> String {
         return format!("{}: {} {what}, which is gone", write.client, write.verb);
     }
     let Some(before) = &write.before else { return format!("{}: {} {what}, which is new", write.client, write.verb) };
+    format!("{}: {} {what}: {}", write.client, write.verb, changed(before, &write.after))
+}
+
+/// What one version of an object has that another has not: `spec.replicas=2, metadata.labels.a removed`.
+pub(super) fn changed(before: &Value, after: &Value) -> String {
     let mut changes = String::new();
-    match merge::difference(before, &write.after) {
+    match merge::difference(before, after) {
         Some(patch) => leaves("", &patch, &mut changes),
         None => changes.push_str("all of it"),
     }
-    if changes.chars().count() > CHANGE_MAX {
-        changes = changes.chars().take(CHANGE_MAX).chain("…".chars()).collect();
-    }
-    format!("{}: {} {what}: {}", write.client, write.verb, changes.trim_end_matches(", "))
+    let changes = changes.trim_end_matches(", ");
+    if changes.chars().count() > CHANGE_MAX { changes.chars().take(CHANGE_MAX).chain("…".chars()).collect() } else { changes.to_owned() }
 }
 
 /// `services/status default/web`.
