@@ -22,7 +22,7 @@ const HOSTS: u8 = 100;
 
 /// The star, and who is in it.
 fn star() -> (Fabric, Places) {
-    let latency = Latency { min: Duration::from_micros(5), max: Duration::from_micros(7) };
+    let latency = Latency::between(Duration::from_micros(5), Duration::from_micros(7));
     let mut fabric = Fabric::new(42);
     let mut places = Places { switches: vec!["middle".to_owned()], ..Places::default() };
     let middle = fabric.add_switch();
