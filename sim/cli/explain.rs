@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::{BAD_INPUT, NO_END, recording};
 use crate::SimWorld;
-use crate::trace::{Header, Outputs, Record, Story, explain, read};
+use crate::trace::{Header, Outputs, Record, Story, explain, read, waiting};
 
 /// What is to be explained.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl Arguments {
             (trace.header, trace.records)
         };
         let at = header.zero + self.at;
-        let last = records.last().map_or(Instant::ZERO, |record| record.at);
+        let last = records.iter().map(|record| record.at).max().unwrap_or(Instant::ZERO);
         anyhow::ensure!(
             at <= last,
             "--at {}: the run ends at {}",
@@ -59,6 +59,8 @@ impl Arguments {
         let addresses = self.address.map_or_else(|| Story::addresses(&records, at), |address| vec![address]);
         if addresses.is_empty() {
             println!("No Service has an address at {}, and none had one before.", duration::moment(self.at));
+            let nobodys = Story::of(&header, &records, IpAddr::from([0, 0, 0, 0]), at);
+            print!("{}", waiting(&header, &nobodys));
         }
         for (index, address) in addresses.into_iter().enumerate() {
             if index > 0 {

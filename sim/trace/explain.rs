@@ -19,10 +19,13 @@ pub fn explain(header: &Header, story: &Story) -> String {
     let mut told = Teller { header, story, text: String::new() };
     let played = &header.played;
     told.line(format!("{} at {} of {}, seed {}", story.address, told.moment(story.at), played.name(), played.seed));
+    told.over();
     told.blank();
+    told.broken();
     told.holder();
     told.node();
     told.leader();
+    told.refused();
     told.faults();
     told.wire();
     told.clients();
@@ -32,10 +35,21 @@ pub fn explain(header: &Header, story: &Story) -> String {
     told.text
 }
 
+/// The Services that wait for an address, in sentences; nothing if none does.
+pub fn waiting(header: &Header, story: &Story) -> String {
+    let mut told = Teller { header, story, text: String::new() };
+    told.waiting();
+    told.text
+}
+
 /// A length of time as people say it: `55s`, `250ms`.
 pub(super) fn span(duration: Duration) -> String {
-    // Nobody needs the milliseconds of a minute.
-    if duration >= Duration::from_secs(10) { format!("{}s", duration.as_secs()) } else { words(duration) }
+    // Nobody needs the milliseconds of a minute, nor more than tenths of some seconds.
+    match duration.as_secs() {
+        0 => words(duration),
+        1..10 => format!("{}s", (duration.as_secs_f64() * 10.0).round() / 10.0),
+        _ => format!("{:.0}s", duration.as_secs_f64()),
+    }
 }
 
 struct Teller<'a> {
@@ -53,6 +67,11 @@ impl Teller<'_> {
         format!("t{sign}{}.{:03}s", nanos / 1_000_000_000, nanos % 1_000_000_000 / 1_000_000)
     }
 
+    /// `t+12.400s`; of what came before the scenario no more than that.
+    fn since(&self, at: Instant) -> String {
+        if at < self.header.zero { "before the scenario began".to_owned() } else { self.moment(at) }
+    }
+
     /// How long ago.
     fn ago(&self, at: Instant) -> String {
         let ago = self.story.at - at;
@@ -68,6 +87,59 @@ impl Teller<'_> {
         self.text.push('\n');
     }
 
+    /// That the moment lies behind the end.
+    fn over(&mut self) {
+        if let Some(over) = self.story.over {
+            self.line(format!(
+                "The scenario ended at {}; this is how things stood then. What came after is not recorded.",
+                self.moment(over)
+            ));
+        }
+    }
+
+    /// Promises that are broken.
+    fn broken(&mut self) {
+        for (at, invariant, detail) in &self.story.broken {
+            self.line(format!("Broken, at {}: {invariant}: {detail}", self.ago(*at)));
+        }
+        if !self.story.broken.is_empty() {
+            self.blank();
+        }
+    }
+
+    fn waiting(&mut self) {
+        for (service, waiting) in &self.story.waiting {
+            let said = waiting.said.as_ref().map_or_else(
+                || ", and Bellhop has said nothing of it".to_owned(),
+                |(reason, message)| format!(". Bellhop says: {reason}: {message}"),
+            );
+            self.line(format!("{service} has asked for an address since {} and has none{said}.", self.ago(waiting.since)));
+        }
+    }
+
+    /// Clients of the API that get no answer, or a bad one: replicas of Bellhop, and the kubelet that matters.
+    fn refused(&mut self) {
+        let story = self.story;
+        for (client, refused) in &story.refused {
+            let who = match client.split_once(' ') {
+                Some(("bellhop", machine)) => format!("Bellhop on {machine}"),
+                Some(("node", machine)) if story.node.as_ref().is_some_and(|(node, _)| node == machine) => {
+                    format!("The kubelet of {machine}")
+                }
+                _ => continue,
+            };
+            let what = match refused.outcome.as_str() {
+                "unreachable" => "did not reach the API server".to_owned(),
+                outcome => format!("failed ({outcome})"),
+            };
+            let line = match refused.count {
+                1 => format!("{who}'s last request to the API, at {}, {what}.", self.ago(refused.since)),
+                count => format!("{who}'s last {count} requests to the API {what}, the first at {}.", self.ago(refused.since)),
+            };
+            self.line(line);
+        }
+    }
+
     fn holder(&mut self) {
         let address = self.story.address;
         let line = match (&self.story.held, &self.story.held_before) {
@@ -81,13 +153,18 @@ impl Teller<'_> {
             (None, None) => format!("{address} belongs to no Service, and none had it before."),
         };
         self.line(line);
+        self.waiting();
     }
 
     fn node(&mut self) {
         let story = self.story;
         let Some(held) = &story.held else { return };
         let Some((node, since)) = &story.node else {
-            return self.line(format!("No node carries it{}.", self.told()));
+            self.line(format!("No node carries it{}.", self.told()));
+            if let Some((reason, message)) = &held.silent {
+                self.line(format!("It is not announced: {reason}: {message}."));
+            }
+            return self.endpoints();
         };
         self.line(format!("{node} carries it, since {}{}.", self.ago(*since), self.told()));
         if let Some(facts) = story.nodes.get(node) {
@@ -95,11 +172,11 @@ impl Teller<'_> {
             let is_late = facts.heartbeat.is_some_and(|last| story.at - last > HEARTBEAT_MISSED);
             let line = match (facts.ready, heartbeat) {
                 (Some((true, since)), Some(heartbeat)) if is_late => {
-                    format!("The API server still calls {node} Ready, as it has since {}. {heartbeat}: {GRACE}.", self.moment(since))
+                    format!("The API server still calls {node} Ready, as it has since {}. {heartbeat}: {GRACE}.", self.since(since))
                 }
                 (Some((true, since)), heartbeat) => {
                     let heartbeat = heartbeat.map(|heartbeat| format!(" {heartbeat}.")).unwrap_or_default();
-                    format!("The API server calls {node} Ready, since {}.{heartbeat}", self.moment(since))
+                    format!("The API server calls {node} Ready, since {}.{heartbeat}", self.since(since))
                 }
                 (Some((false, since)), heartbeat) => {
                     let heartbeat = heartbeat.map(|heartbeat| format!(" {heartbeat}.")).unwrap_or_default();
@@ -113,6 +190,13 @@ impl Teller<'_> {
             }
         }
         self.others(node);
+        self.endpoints();
+    }
+
+    /// Who would answer behind the address.
+    fn endpoints(&mut self) {
+        let story = self.story;
+        let Some(held) = &story.held else { return };
         let ready: Vec<String> =
             story.endpoints.iter().filter(|end| end.is_ready).map(|end| format!("{} on {}", end.pod, end.node)).collect();
         let service = &held.service;
@@ -153,14 +237,23 @@ impl Teller<'_> {
                             Idle::Ended => "ended",
                             Idle::Frozen => "has stood still since",
                         };
-                        let since = self.ago(*since);
+                        let (since, until) = (self.ago(*since), leader.renewed + leader.duration);
+                        let until = if until > self.story.at {
+                            format!(
+                                " So nobody answers for {} until another replica leads; the Lease is good until {}.",
+                                self.story.address,
+                                self.moment(until)
+                            )
+                        } else {
+                            format!(" The Lease ran out at {}.", self.ago(until))
+                        };
                         format!(
-                            "The Lease is still that of Bellhop on {holder}, which last renewed it at {renewed}; but that replica {what} {}{since}.",
+                            "The Lease is still that of Bellhop on {holder}, which last renewed it at {renewed}; but that replica {what} {}{since}.{until}",
                             if *idle == Idle::Frozen { "" } else { "at " }
                         )
                     }
                     None => {
-                        format!("Bellhop on {holder} leads, since {}; it last renewed its Lease at {renewed}.", self.moment(leader.since))
+                        format!("Bellhop on {holder} leads, since {}; it last renewed its Lease at {renewed}.", self.since(leader.since))
                     }
                 }
             }

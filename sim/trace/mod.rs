@@ -31,7 +31,7 @@ mod timeline;
 mod words;
 
 pub use difference::{Difference, Parting, difference};
-pub use explain::explain;
+pub use explain::{explain, waiting};
 pub use frame::Printed;
 pub use header::{Header, Played, VERSION};
 pub use places::{Machine, MachineIndex, Nic, NicIndex, NicName, Places, SwitchIndex};

@@ -14,11 +14,11 @@ use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{Arp, Operation};
 
-pub use objects::{Endpoint, Held, Leader, NodeFacts, Told};
+pub use objects::{Endpoint, Held, Leader, NodeFacts, Told, Waiting};
 
 use super::header::Header;
 use super::places::{MachineIndex, NicIndex, Places};
-use super::record::{Action, EchoOutcome, ProgramChange, Record, What};
+use super::record::{Action, EchoOutcome, ProgramChange, Record, Request, What};
 use chronicle::Chronicle;
 use objects::Objects;
 
@@ -46,6 +46,14 @@ pub struct Story {
     pub endpoints: Vec<Endpoint>,
     /// Who leads.
     pub leader: Option<Leader>,
+    /// Services that ask for an address and have none, by key.
+    pub waiting: BTreeMap<String, Waiting>,
+    /// Clients of the API whose requests have lately failed one after the other.
+    pub refused: BTreeMap<String, Refused>,
+    /// Promises that are broken by now, with when.
+    pub broken: Vec<(Instant, String, String)>,
+    /// When the scenario ended, if that was before the moment.
+    pub over: Option<Instant>,
     /// Faults that are on, with when they began.
     pub faults: Vec<(Instant, Action)>,
     /// Machines that have no power, with since when.
@@ -62,6 +70,17 @@ pub struct Story {
     pub chronicle: Vec<(Instant, String)>,
     /// The last that mattered before that.
     pub earlier: Option<(Instant, String)>,
+}
+
+/// Requests to the API that failed since the last one that did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When the first of them was made.
+    pub since: Instant,
+    /// How many there are.
+    pub count: u64,
+    /// What became of the last.
+    pub outcome: String,
 }
 
 /// Why a replica does nothing.
@@ -131,6 +150,9 @@ impl Story {
         let mut chronicle = Chronicle::new(places, address, at);
         let mut wire = Wire::default();
         let mut faults = Faults::default();
+        let mut requests = Requests::default();
+        let mut broken = Vec::new();
+        let mut end = Instant::ZERO;
         let mut probes = Probes::default();
         for record in records {
             if record.at <= at {
@@ -140,7 +162,13 @@ impl Story {
                 }
                 wire.add(places, address, record);
                 faults.add(record);
+                requests.add(record);
                 chronicle.add(record);
+            }
+            match &record.what {
+                What::Broken { invariant, detail } if record.at <= at => broken.push((record.at, invariant.clone(), detail.clone())),
+                What::Broken { .. } => {}
+                _ => end = end.max(record.at),
             }
             probes.add(places, address, at, record);
         }
@@ -158,6 +186,10 @@ impl Story {
             nodes: objects.nodes,
             endpoints: objects.endpoints.into_values().flatten().collect(),
             leader: objects.leader,
+            waiting: objects.waiting,
+            refused: requests.refused,
+            broken,
+            over: (end < at).then_some(end),
             faults: faults.on,
             without_power: wire.without_power,
             idle: wire.idle,
@@ -268,6 +300,27 @@ impl Faults {
             }
             _ => {}
         }
+    }
+}
+
+/// Requests to the API that fail.
+#[derive(Default)]
+struct Requests {
+    refused: BTreeMap<String, Refused>,
+}
+
+impl Requests {
+    fn add(&mut self, record: &Record) {
+        let What::Request(Request { client, outcome, .. }) = &record.what else { return };
+        // A conflict or an object that is not there is an answer like any other; these say that the server is not well.
+        let is_failure = outcome.parse::<u16>().map_or(true, |status| status == 429 || status >= 500);
+        if !is_failure {
+            self.refused.remove(client);
+            return;
+        }
+        let refused = self.refused.entry(client.clone()).or_insert(Refused { since: record.at, count: 0, outcome: String::new() });
+        refused.count += 1;
+        refused.outcome.clone_from(outcome);
     }
 }
 

@@ -35,6 +35,8 @@ struct Told {
     last: Instant,
 }
 
+/// What is said again sooner is said at once: an announcement has both forms, request and reply.
+const AT_ONCE: std::time::Duration = std::time::Duration::from_millis(1);
 /// After so much silence the same thing said again is a new entry.
 const APART: std::time::Duration = std::time::Duration::from_secs(4);
 
@@ -103,11 +105,17 @@ impl<'a> Chronicle<'a> {
             What::FaultOver { words } => format!("Over: {words}"),
             What::Program { program, change } => match program.split_once(' ') {
                 Some(("bellhop", machine)) => format!("Bellhop on {machine} {}.", became(change)),
-                Some(("node", machine)) => format!("kubelet and kube-proxy on {machine}: {}.", became(change)),
-                _ => format!("{program} {}.", became(change)),
+                Some(("node", machine)) => match change {
+                    ProgramChange::Started => format!("kubelet and kube-proxy on {machine} start."),
+                    ProgramChange::Killed => format!("kubelet and kube-proxy on {machine} are killed."),
+                    // Its machine does, and that is said.
+                    ProgramChange::Frozen | ProgramChange::Thawed => return,
+                    ProgramChange::Ended | ProgramChange::Failed(_) => format!("kubelet or kube-proxy on {machine} {}.", became(change)),
+                },
+                _ => format!("The {program} {}.", became(change)),
             },
             What::Note { text } => text.clone(),
-            What::Broken { invariant, detail } => format!("Broken: {invariant}: {detail}"),
+            What::Broken { invariant, .. } => format!("Broken from here on: {invariant}."),
             _ => return,
         };
         self.add_all(record.at, vec![words]);
@@ -151,8 +159,15 @@ impl<'a> Chronicle<'a> {
     /// All of it, and the last that mattered before.
     pub(super) fn finish(self) -> (Vec<(Instant, String)>, Option<(Instant, String)>) {
         let entry = |Told { at, words, times, last }: Told| {
-            let again = (times > 1).then(|| format!(" ({times} times within {})", crate::trace::explain::span(last - at)));
-            (at, words + &again.unwrap_or_default())
+            let apart = Some(last - at).filter(|apart| *apart >= AT_ONCE).map(crate::trace::explain::span);
+            let again = match (times, apart) {
+                (1, _) => String::new(),
+                (2, Some(apart)) => format!(" (twice, {apart} apart)"),
+                (2, None) => " (twice)".to_owned(),
+                (times, Some(apart)) => format!(" ({times} times within {apart})"),
+                (times, None) => format!(" ({times} times)"),
+            };
+            (at, words + &again)
         };
         (self.entries.into_iter().map(entry).collect(), self.earlier)
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bellhop_api::keys;
 use bellhop_core::status::event;
@@ -21,6 +22,8 @@ pub struct Held {
     pub since: Instant,
     /// The Eip that it is out of.
     pub pool: Option<String>,
+    /// Why it is not announced, if it is not: a condition's reason and message.
+    pub silent: Option<(String, String)>,
 }
 
 /// What an Event told.
@@ -65,6 +68,17 @@ pub struct Leader {
     pub since: Instant,
     /// When it last said so.
     pub renewed: Instant,
+    /// For how long each time.
+    pub duration: Duration,
+}
+
+/// A Service that asks for an address and has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Since when it is there, or without an address.
+    pub since: Instant,
+    /// What Bellhop says of it: a condition's reason and message.
+    pub said: Option<(String, String)>,
 }
 
 /// Facts under way.
@@ -79,6 +93,7 @@ pub(super) struct Objects {
     pub(super) endpoints: BTreeMap<String, Vec<Endpoint>>,
     slices: BTreeMap<String, (String, Vec<Endpoint>)>,
     pub(super) leader: Option<Leader>,
+    pub(super) waiting: BTreeMap<String, Waiting>,
 }
 
 impl Objects {
@@ -94,6 +109,7 @@ impl Objects {
             endpoints: BTreeMap::new(),
             slices: BTreeMap::new(),
             leader: None,
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -116,13 +132,14 @@ impl Objects {
 
     fn service(&mut self, at: Instant, name: &str, write: &Write) -> Vec<String> {
         let mut told = Vec::new();
+        self.wait(at, name, write);
         let holds = !write.deleted && ingress(&write.after).contains(&self.address);
         let held_it = self.held.as_ref().is_some_and(|held| held.service == name);
         if holds && !held_it {
             let pool = mark(&write.after, "labels", keys::POOL_LABEL);
             let from = pool.as_ref().map(|pool| format!(", out of the Eip {pool}")).unwrap_or_default();
             told.push(format!("{name} gets {}{from} (written by {}).", self.address, write.client));
-            self.held = Some(Held { service: name.to_owned(), since: at, pool });
+            self.held = Some(Held { service: name.to_owned(), since: at, pool, silent: None });
             self.pick_endpoints();
         } else if !holds && held_it {
             told.push(format!("{name} {} {}.", if write.deleted { "is deleted, and with it goes" } else { "gives back" }, self.address));
@@ -141,11 +158,26 @@ impl Objects {
             told.push(format!("It is written on {name} that {who} carries {} (by {}).", self.address, write.client));
             self.node = node.map(|node| (node, at));
         }
+        if let Some(held) = &mut self.held {
+            let silent = announced(&write.after).filter(|(status, ..)| *status != "True");
+            held.silent = silent.map(|(_, reason, message)| (reason.to_owned(), message.to_owned()));
+        }
         let (before, after) = (write.before.as_deref().and_then(announced), announced(&write.after));
         if let Some((status, reason, message)) = after.filter(|after| Some(*after) != before) {
             told.push(format!("{name} is {}announced: {reason}: {message}", if status == "True" { "" } else { "not " }));
         }
         told
+    }
+
+    /// Whether a Service waits for an address.
+    fn wait(&mut self, at: Instant, name: &str, write: &Write) {
+        let service = &write.after;
+        if write.deleted || service["spec"]["type"] != "LoadBalancer" || !ingress(service).is_empty() {
+            self.waiting.remove(name);
+            return;
+        }
+        let said = condition(service, keys::CONDITION_ASSIGNED).map(|(_, reason, message)| (reason.to_owned(), message.to_owned()));
+        self.waiting.entry(name.to_owned()).or_insert(Waiting { since: at, said: None }).said = said;
     }
 
     /// Events about the Service, once they are told.
@@ -196,13 +228,14 @@ impl Objects {
     fn lease(&mut self, at: Instant, write: &Write) -> Vec<String> {
         let holder = write.after["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty() && !write.deleted);
         let before = self.leader.take();
+        let duration = Duration::from_secs(write.after["spec"]["leaseDurationSeconds"].as_u64().unwrap_or_default());
         match (holder, before) {
             (Some(holder), Some(leader)) if leader.holder == holder => {
-                self.leader = Some(Leader { renewed: at, ..leader });
+                self.leader = Some(Leader { renewed: at, duration, ..leader });
                 Vec::new()
             }
             (Some(holder), _) => {
-                self.leader = Some(Leader { holder: holder.to_owned(), since: at, renewed: at });
+                self.leader = Some(Leader { holder: holder.to_owned(), since: at, renewed: at, duration });
                 vec![format!("Bellhop on {holder} takes the Lease: it leads.")]
             }
             (None, Some(leader)) => vec![format!("Bellhop on {} gives the Lease back: nobody leads.", leader.holder)],
@@ -257,8 +290,12 @@ pub(super) fn ingress(service: &Value) -> Vec<IpAddr> {
 
 /// Status, reason and message of the condition that says whether it is announced.
 fn announced(service: &Value) -> Option<(&str, &str, &str)> {
+    condition(service, keys::CONDITION_ANNOUNCED)
+}
+
+fn condition<'a>(service: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let conditions = service["status"]["conditions"].as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == keys::CONDITION_ANNOUNCED)?;
+    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
     Some((condition["status"].as_str()?, condition["reason"].as_str()?, condition["message"].as_str().unwrap_or_default()))
 }
 
