@@ -27,6 +27,8 @@ mod record;
 mod recorder;
 pub mod story;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod words;
 
