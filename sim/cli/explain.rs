@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::{BAD_INPUT, NO_END, recording};
 use crate::SimWorld;
+use crate::trace::story::END_AT_MOST_BEFORE;
 use crate::trace::{Header, Outputs, Record, Story, explain, read, waiting};
 
 /// What is to be explained.
@@ -51,7 +52,7 @@ impl Arguments {
         let at = header.zero + self.at;
         let last = records.iter().map(|record| record.at).max().unwrap_or(Instant::ZERO);
         anyhow::ensure!(
-            at <= last,
+            at <= last + END_AT_MOST_BEFORE,
             "--at {}: the run ends at {}",
             duration::words(self.at),
             duration::words(last.saturating_since(header.zero))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use bellhop_scenario::duration::words;
 use bellhop_scenario::outcome::{CheckKind, Outcome};
 use bellhop_scenario::{PlayError, Scenario, load, play};
 
@@ -135,6 +136,14 @@ fn report(
     let _ = writeln!(text, "\ntrace {:016x}   seed {seed}, {events} events on the LAN, {writes} writes to the API", world.trace_hash());
     if let Some(folder) = folder {
         let _ = writeln!(text, "{}: {TRACE_FILE}, {CAPTURE_FILE}", folder.display());
+        if outcome.failed() > 0 {
+            let _ = writeln!(
+                text,
+                "what led there: bellhop-sim explain {} --at {}   # or any other moment",
+                folder.display(),
+                words(scenario.stop)
+            );
+        }
     }
     text.push_str(more);
     let last = format!("{} passed, {} failed", outcome.passed(), outcome.failed());

@@ -2,13 +2,16 @@
 //!
 //! It compares records, not lines, so what it says holds for traces of different file names too. It holds no more of them than it shows.
 
+mod milestones;
+
 use std::collections::VecDeque;
 use std::fmt;
 
 use super::header::Header;
 use super::read::{ReadError, Reader};
 use super::record::{Record, What};
-use super::words::{changed, line, moment, words};
+use super::words::{changed, line, moment, plain, words};
+use milestones::Milestones;
 
 /// Common records that are remembered to find those about the same machine or address.
 const REMEMBERED: usize = 10_000;
@@ -48,6 +51,8 @@ pub struct Parting {
     pub sides: [Vec<String>; 2],
     /// The moment of the parting, as people say it.
     pub at: String,
+    /// What becomes of what matters, from the beginning to the end of both.
+    pub milestones: Vec<String>,
 }
 
 /// Compares two traces.
@@ -55,11 +60,13 @@ pub fn difference(mut left: Reader, mut right: Reader) -> Result<Difference, Rea
     let causes = causes(&left.header, &right.header);
     let mut last: VecDeque<Record> = VecDeque::new();
     let mut common = 0;
+    let mut milestones = Milestones::default();
     loop {
         let (one, other) = (left.next_record()?, right.next_record()?);
         match (one, other) {
             (Some(one), Some(other)) if one == other => {
                 common += 1;
+                milestones.add(&left.header, &one);
                 if last.len() >= REMEMBERED {
                     last.pop_front();
                 }
@@ -78,8 +85,10 @@ pub fn difference(mut left: Reader, mut right: Reader) -> Result<Difference, Rea
                 let at = firsts.iter().flatten().map(|record| record.at).min().or(last.back().map(|record| record.at));
                 let at = at.map_or_else(|| "the end".to_owned(), |at| moment(header.zero, at));
                 let [one, other] = firsts;
-                let sides = [side(&mut left, one)?, side(&mut right, other)?];
-                return Ok(Difference::Some(Box::new(Parting { common, causes, what, before, related, sides, at })));
+                let (mut first, mut second) = (milestones.clone(), milestones);
+                let sides = [side(&mut left, one, &mut first)?, side(&mut right, other, &mut second)?];
+                let milestones = first.against(&second, header.zero);
+                return Ok(Difference::Some(Box::new(Parting { common, causes, what, before, related, sides, at, milestones })));
             }
         }
     }
@@ -192,16 +201,19 @@ fn subjects(header: &Header, record: &Record) -> Vec<String> {
     }
 }
 
-/// How one side goes on.
-fn side(reader: &mut Reader, first: Option<Record>) -> Result<Vec<String>, ReadError> {
+/// How one side goes on: its next records; its milestones are taken in to the end.
+fn side(reader: &mut Reader, first: Option<Record>, milestones: &mut Milestones) -> Result<Vec<String>, ReadError> {
     let mut lines = Vec::new();
     let mut next = first;
     while let Some(record) = next {
-        lines.push(line(&reader.header, &record));
-        if lines.len() == AFTER {
-            return Ok(lines);
+        if lines.len() < AFTER {
+            lines.push(line(&reader.header, &record));
         }
+        milestones.add(&reader.header, &record);
         next = reader.next_record()?;
+    }
+    if lines.len() == AFTER {
+        return Ok(lines);
     }
     lines.push(reader.end.map_or_else(|| "cut short here".to_owned(), |end| format!("the end, hash {:016x}", end.hash)));
     Ok(lines)
@@ -215,7 +227,7 @@ impl fmt::Display for Parting {
             writeln!(f, "Scenario, seed and program are the same: so the program is not deterministic, or a file was changed.")?;
         }
         for cause in &self.causes {
-            writeln!(f, "Because {cause}.")?;
+            writeln!(f, "Because {}.", plain(cause, &[]))?;
         }
         let mut block = |title: &str, lines: &[String], first: &str| -> fmt::Result {
             if !lines.is_empty() {
@@ -229,6 +241,7 @@ impl fmt::Display for Parting {
         block("the last about the same machines and addresses, in both:", &self.related, " ")?;
         block("the last in both:", &self.before, " ")?;
         block("the first goes on:", &self.sides[0], "<")?;
-        block("the second goes on:", &self.sides[1], ">")
+        block("the second goes on:", &self.sides[1], ">")?;
+        block("what matters (addresses, who carries, who leads, faults, programs):", &self.milestones, " ")
     }
 }

@@ -8,6 +8,7 @@ use bellhop_scenario::duration::words;
 
 use super::header::Header;
 use super::story::{Entry, Idle, LATELY, Probe, Probing, Said, Story};
+use super::words::plain;
 
 /// How often Kubernetes' kubelets report, and how long it waits for them, if nobody says otherwise (node-monitor-grace-period).
 const GRACE: &str = "Kubernetes waits 50s for it, if nobody set another time";
@@ -79,8 +80,8 @@ impl Teller<'_> {
     }
 
     fn line(&mut self, line: String) {
-        // Writing into a String cannot fail.
-        let _ = writeln!(self.text, "{line}");
+        // Writing into a String cannot fail. What led to a broken promise has lines of its own.
+        let _ = writeln!(self.text, "{}", plain(&line, &['\n']));
     }
 
     fn blank(&mut self) {
@@ -100,7 +101,8 @@ impl Teller<'_> {
     /// Promises that are broken.
     fn broken(&mut self) {
         for (at, invariant, detail) in &self.story.broken {
-            self.line(format!("Broken, at {}: {invariant}: {detail}", self.ago(*at)));
+            let when = if *at > self.story.at { self.moment(*at) } else { self.ago(*at) };
+            self.line(format!("Broken, at {when}: {invariant}: {detail}"));
         }
         if !self.story.broken.is_empty() {
             self.blank();

@@ -14,6 +14,7 @@ use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{Arp, Operation};
 
+pub(super) use objects::ingress;
 pub use objects::{Endpoint, Held, Leader, NodeFacts, Told, Waiting};
 
 use super::header::Header;
@@ -24,6 +25,9 @@ use objects::Objects;
 
 /// How far back the chronicle goes.
 pub const LATELY: Duration = Duration::from_secs(10);
+
+/// The last record comes at most so long before the scenario's end: somebody renews a Lease or tries to all the time.
+pub const END_AT_MOST_BEFORE: Duration = Duration::from_secs(1);
 
 /// Everything about one address at one moment.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ pub struct Story {
     pub waiting: BTreeMap<String, Waiting>,
     /// Clients of the API whose requests have lately failed one after the other.
     pub refused: BTreeMap<String, Refused>,
-    /// Promises that are broken by now, with when.
+    /// Promises that are broken by now, with when; at the scenario's end also what was plain only after it.
     pub broken: Vec<(Instant, String, String)>,
     /// When the scenario ended, if that was before the moment.
     pub over: Option<Instant>,
@@ -166,12 +170,13 @@ impl Story {
                 chronicle.add(record);
             }
             match &record.what {
-                What::Broken { invariant, detail } if record.at <= at => broken.push((record.at, invariant.clone(), detail.clone())),
-                What::Broken { .. } => {}
+                What::Broken { invariant, detail } => broken.push((record.at, invariant.clone(), detail.clone())),
                 _ => end = end.max(record.at),
             }
             probes.add(places, address, at, record);
         }
+        // What was plain only after the scenario's end is told at its end.
+        broken.retain(|(when, ..)| *when <= at || end <= at);
         let (mut chronicle, earlier) = chronicle.finish();
         chronicle.extend(probes.turns(address, at));
         chronicle.sort_by_key(|(at, _)| *at);
@@ -189,7 +194,7 @@ impl Story {
             waiting: objects.waiting,
             refused: requests.refused,
             broken,
-            over: (end < at).then_some(end),
+            over: (end + END_AT_MOST_BEFORE < at).then_some(end),
             faults: faults.on,
             without_power: wire.without_power,
             idle: wire.idle,
@@ -208,7 +213,7 @@ impl Story {
             if let What::Write(write) = &record.what
                 && write.object.resource == "services"
             {
-                found.extend(objects::ingress(&write.after));
+                found.extend(ingress(&write.after));
             }
         }
         found.into_iter().collect()
@@ -391,16 +396,19 @@ impl Probes {
         let mut turns = Vec::new();
         for ((machine, probing), requests) in self.sorted(until) {
             let verb = if *probing == Probing::Ping { "ping" } else { "curl" };
-            let mut before = None;
+            let (mut before, mut ever) = (None, false);
             for (sent, result) in requests {
                 match (before, result) {
                     (None | Some(true), Err(_)) => {
                         turns.push((*sent, format!("{machine}'s {verb} of {address} gets no answer from here on.")))
                     }
-                    (None | Some(false), Ok(answer)) => turns.push((*answer, format!("{machine}'s {verb} of {address} is answered."))),
+                    (None | Some(false), Ok(answer)) => {
+                        turns.push((*answer, format!("{machine}'s {verb} of {address} is answered{}.", if ever { " again" } else { "" })))
+                    }
                     _ => {}
                 }
                 before = Some(result.is_ok());
+                ever |= result.is_ok();
             }
         }
         turns.retain(|(at, _)| *at + LATELY >= until && *at <= until);

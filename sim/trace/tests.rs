@@ -104,7 +104,7 @@ fn every() -> Vec<What> {
         program(ProgramChange::Frozen),
         program(ProgramChange::Thawed),
         What::Note { text: "a line\u{7}".into() },
-        What::Broken { invariant: "no address twice".into(), detail: "on two\nof them".into() },
+        What::Broken { invariant: "no address twice".into(), detail: "on two\nof them \u{1b}[2J".into() },
     ];
     let mut kinds = BTreeSet::new();
     kinds.extend(every.iter().map(kind));
@@ -216,6 +216,7 @@ fn every_kind_of_record_is_documented_with_each_of_its_keys() {
 fn every_kind_of_record_has_a_line_for_people() {
     let header = header();
     let lines: Vec<String> = records().iter().map(|record| line(&header, record)).collect();
+    assert!(lines.iter().all(|line| !line.chars().any(char::is_control)));
     insta::assert_snapshot!("lines", lines.join("\n"));
 }
 
@@ -255,7 +256,7 @@ fn after_the_end_only_broken_promises_are_recorded_and_explained() {
     let tape = Tape::default();
     tape.record(Recorder::begin(header(), Outputs { keep: true, ..Outputs::default() }));
     let zero = header().zero;
-    tape.say(zero, What::Note { text: "before".into() });
+    tape.say(zero + Duration::from_secs(2), What::Note { text: "before".into() });
     tape.close();
     tape.say(zero + Duration::from_secs(3), What::Note { text: "after".into() });
     let (invariant, detail) = ("no address twice".to_owned(), "192.168.0.91 is on a and b".to_owned());

@@ -25,8 +25,21 @@ pub fn line(header: &Header, record: &Record) -> String {
     format!("{} {}", moment(header.zero, record.at), words(header, record))
 }
 
-/// A record without its time.
+/// Text out of a trace, which came from anywhere, for a terminal: no control character is in it; lines stay lines if `keep` says so.
+pub(super) fn plain(text: &str, keep: &[char]) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !keep.contains(&letter) { plain.extend(letter.escape_default()) } else { plain.push(letter) }
+    }
+    plain
+}
+
+/// A record without its time, on one line.
 pub(super) fn words(header: &Header, record: &Record) -> String {
+    plain(&told(header, record), &[])
+}
+
+fn told(header: &Header, record: &Record) -> String {
     let places = &header.places;
     match &record.what {
         What::Sent { nic, frame, by_bellhop } => {

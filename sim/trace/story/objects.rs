@@ -283,7 +283,7 @@ fn endpoint(value: &Value) -> Endpoint {
 }
 
 /// The addresses in a Service's status.
-pub(super) fn ingress(service: &Value) -> Vec<IpAddr> {
+pub(in crate::trace) fn ingress(service: &Value) -> Vec<IpAddr> {
     let ingress = service["status"]["loadBalancer"]["ingress"].as_array();
     ingress.into_iter().flatten().filter_map(|each| each["ip"].as_str()?.parse().ok()).collect()
 }
