@@ -82,7 +82,7 @@ impl Arguments {
             }
         };
         let mut world = SimWorld::new(self.seed);
-        let played = recording::played(&scenario, self.seed.unwrap_or(scenario.seed))?;
+        let played = recording::played(&scenario, self.seed.unwrap_or(scenario.seed), None)?;
         world.record(played, Outputs { keep: true, ..Outputs::default() });
         match play(&scenario, &mut world) {
             Ok(_) => {}

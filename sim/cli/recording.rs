@@ -8,16 +8,17 @@ use std::process::Command;
 use anyhow::Context;
 use bellhop_scenario::Scenario;
 
+use crate::Planted;
 use crate::trace::{CAPTURE_FILE, Outputs, Played, TRACE_FILE};
 
 /// Where runs leave their folders, if nothing else is said.
 pub(super) const FOLDER: &str = "target/sim";
 
 /// The scenario and its files as a trace's first line has them.
-pub(super) fn played(scenario: &Scenario, seed: u64) -> anyhow::Result<Played> {
+pub(super) fn played(scenario: &Scenario, seed: u64, planted: Option<Planted>) -> anyhow::Result<Played> {
     let text = std::fs::read_to_string(&scenario.path).with_context(|| format!("failed to read {}", scenario.path.display()))?;
     let played = Played::new(scenario, &text, seed).with_context(|| format!("failed to gather what {} reads", scenario.path.display()))?;
-    Ok(Played { commit: commit(), ..played })
+    Ok(Played { commit: commit(), planted, ..played })
 }
 
 /// Makes the run's folder and both files in it.

@@ -32,6 +32,10 @@ pub(super) fn replay(file: &Path) -> anyhow::Result<u8> {
     let path = folder.path().join(TRACE_FILE);
     let lines = File::create(&path).with_context(|| format!("failed to write {}", path.display()))?;
     let mut world = SimWorld::new(Some(now.seed));
+    if let Some(bug) = now.planted {
+        println!("planted in every replica: {bug}");
+        world.plant(bug);
+    }
     world.record(now, Outputs { lines: Some(Box::new(BufWriter::new(lines))), ..Outputs::default() });
     match play(&scenario, &mut world) {
         Ok(_) => {}

@@ -66,7 +66,7 @@ fn one(file: &Path, How { seed, plant, color, out }: How<'_>, more: &str) -> any
     let folder = match out {
         Some(out) => {
             let (folder, outputs) = recording::outputs(out, &scenario.name)?;
-            world.record(recording::played(&scenario, seed.unwrap_or(scenario.seed))?, outputs);
+            world.record(recording::played(&scenario, seed.unwrap_or(scenario.seed), plant)?, outputs);
             Some(folder)
         }
         None => None,

@@ -11,6 +11,7 @@ use super::header::Header;
 use super::read::{ReadError, Reader};
 use super::record::{Record, What};
 use super::words::{changed, line, moment, plain, words};
+use crate::Planted;
 use milestones::Milestones;
 
 /// Common records that are remembered to find those about the same machine or address.
@@ -100,6 +101,10 @@ fn causes(left: &Header, right: &Header) -> Vec<String> {
     let (one, other) = (&left.played, &right.played);
     if one.seed != other.seed {
         causes.push(format!("the seeds differ: {} and {}", one.seed, other.seed));
+    }
+    if one.planted != other.planted {
+        let named = |bug: Option<Planted>| bug.map_or_else(|| "none".to_owned(), |bug| bug.to_string());
+        causes.push(format!("the planted bugs differ: {} and {}", named(one.planted), named(other.planted)));
     }
     for path in one.files.keys().chain(other.files.keys().filter(|path| !one.files.contains_key(*path))) {
         if one.files.get(path) != other.files.get(path) {

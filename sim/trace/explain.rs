@@ -20,6 +20,9 @@ pub fn explain(header: &Header, story: &Story) -> String {
     let mut told = Teller { header, story, text: String::new() };
     let played = &header.played;
     told.line(format!("{} at {} of {}, seed {}", story.address, told.moment(story.at), played.name(), played.seed));
+    if let Some(bug) = played.planted {
+        told.line(format!("Bellhop is not as it is: {bug} was planted in every replica."));
+    }
     told.over();
     told.blank();
     told.broken();

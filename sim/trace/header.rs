@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::places::Places;
+use crate::Planted;
 
 /// The version of the schema, which `sim/trace/README.md` documents. It grows when a reader of the old one would misread the new one.
 pub const VERSION: u64 = 1;
@@ -30,6 +31,8 @@ pub struct Played {
     pub files: BTreeMap<String, String>,
     /// The seed that it was played with.
     pub seed: u64,
+    /// The bug that was planted in every replica.
+    pub planted: Option<Planted>,
     /// The commit that the program was built from, where that is known.
     pub commit: Option<String>,
     /// Program and version: `bellhop-sim 0.1.0`.
@@ -68,7 +71,7 @@ impl Played {
             }
         }
         let given = scenario.path.display().to_string();
-        Ok(Self { given, path, files, seed, commit: None, program: Self::program() })
+        Ok(Self { given, path, files, seed, planted: None, commit: None, program: Self::program() })
     }
 
     /// This program: `bellhop-sim 0.1.0`.
@@ -99,12 +102,13 @@ impl Played {
 impl Header {
     /// The first line, without its end.
     pub(super) fn to_json(&self) -> Value {
-        let Played { given, path, files, seed, commit, program } = &self.played;
+        let Played { given, path, files, seed, planted, commit, program } = &self.played;
         json!({
             "bellhop-trace": VERSION,
             "program": program,
             "commit": commit,
             "seed": seed,
+            "planted": planted.map(|bug| bug.to_string()),
             "zero": self.zero.as_nanos(),
             "scenario": {"given": given, "path": path, "files": files},
             "places": self.places.to_json(),
@@ -132,7 +136,8 @@ impl Header {
         }
         let commit = value["commit"].as_str().map(str::to_owned);
         let (given, program) = (text(scenario, "given")?, text(value, "program")?);
-        let played = Played { given, path, files, seed: number("seed")?, commit, program };
+        let planted = value["planted"].as_str().map(str::parse).transpose().map_err(|error| format!("`planted`: {error}"))?;
+        let played = Played { given, path, files, seed: number("seed")?, planted, commit, program };
         Ok(Self { played, zero: Instant::from_nanos(number("zero")?), places: Places::from_json(&value["places"])? })
     }
 }
@@ -217,7 +222,13 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_as_it_was_written() {
-        let played = Played { path: "a.yaml".into(), files: [("a.yaml".into(), "text".into())].into(), seed: 7, ..Played::default() };
+        let played = Played {
+            path: "a.yaml".into(),
+            files: [("a.yaml".into(), "text".into())].into(),
+            seed: 7,
+            planted: Some(Planted::NeverYields),
+            ..Played::default()
+        };
         let header = Header { played, zero: Instant::from_millis(20_000), places: Places::default() };
         assert_eq!(Header::from_json(&header.to_json()), Ok(header));
     }
