@@ -129,10 +129,11 @@ impl Eye {
     }
 
     /// Says which promises were broken, given what Bellhop said on the wire, what was wrong meanwhile and what was not reached after. At the end.
-    pub(crate) fn judge(&self, ended: Instant, spoken: Vec<Spoken>, ordeal: Ordeal, missed: Vec<Missed>) -> Judged {
+    pub(crate) fn judge(&self, zero: Instant, ended: Instant, spoken: Vec<Spoken>, ordeal: Ordeal, missed: Vec<Missed>) -> Judged {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let evidence = &mut writes.evidence;
-        (evidence.ended, evidence.spoken, evidence.ordeal, evidence.missed) = (ended, spoken, ordeal, missed);
+        (evidence.zero, evidence.ended, evidence.spoken) = (zero, ended, spoken);
+        (evidence.ordeal, evidence.missed) = (ordeal, missed);
         for Broken { at, invariant, detail, about } in invariants::judge(evidence) {
             let led = evidence.led_to(at, &about).iter().map(|line| format!("\n      {line}")).collect::<String>();
             let detail = format!("{detail}{led}");

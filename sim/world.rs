@@ -186,7 +186,7 @@ impl SimWorld {
         let ordeal = std::mem::take(&mut stage.ordeal);
         let ended = stage.lan.fabric.borrow().now();
         let missed = missed.map(|missed| {
-            self.judged = stage.eye.judge(ended, stage.lan.take_spoken(), ordeal, missed);
+            self.judged = stage.eye.judge(stage.zero, ended, stage.lan.take_spoken(), ordeal, missed);
         });
         self.recorded = stage.tape.finish(self.hash);
         missed.map_err(WorldError)?;

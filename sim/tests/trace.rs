@@ -6,10 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use bellhop_scenario::{Scenario, load, play};
-use bellhop_sim::SimWorld;
 use bellhop_sim::trace::{
     CAPTURE_FILE, Difference, Outputs, Played, Reader, Recorded, Story, TRACE_FILE, What, difference, explain, read, waiting,
 };
+use bellhop_sim::{Planted, SimWorld};
 use tempfile::TempDir;
 
 fn scenario(name: &str) -> (Scenario, String) {
@@ -19,13 +19,20 @@ fn scenario(name: &str) -> (Scenario, String) {
 
 /// Plays a scenario; what happened is in memory, and in the folder if there is one. The run's hash.
 fn recorded(name: &str, seed: u64, folder: Option<&Path>) -> (Recorded, u64) {
+    with_bug(name, seed, folder, None)
+}
+
+/// The same with a bug in every replica.
+fn with_bug(name: &str, seed: u64, folder: Option<&Path>, planted: Option<Planted>) -> (Recorded, u64) {
     let (scenario, text) = scenario(name);
     let file = |name: &str| -> Option<Box<dyn std::io::Write>> {
         Some(Box::new(std::io::BufWriter::new(std::fs::File::create(folder?.join(name)).expect("the folder is there"))))
     };
     let outputs = Outputs { lines: file(TRACE_FILE), capture: file(CAPTURE_FILE), keep: true };
     let mut world = SimWorld::new(Some(seed));
-    world.record(Played::new(&scenario, &text, seed).expect("its files are there"), outputs);
+    planted.into_iter().for_each(|bug| world.plant(bug));
+    let played = Played::new(&scenario, &text, seed).expect("its files are there");
+    world.record(Played { planted, ..played }, outputs);
     play(&scenario, &mut world).expect("the simulator plays every scenario");
     let recorded = world.take_recorded().expect("it was to be recorded").expect("the files can be written");
     (recorded, world.trace_hash())
@@ -125,6 +132,18 @@ fn somebody_who_was_not_there_is_told_what_happened() {
         let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy();
         snapshot(&format!("{stem}-{at}"), &told(name, at));
     }
+}
+
+#[test]
+fn a_broken_promise_is_in_the_trace_and_explained_with_what_led_there() {
+    let (Recorded { header, records, .. }, _) =
+        with_bug("failover/node-not-ready-mac-changes.yaml", 42, None, Some(Planted::KeepsTheFirstMac));
+    let broken = records.iter().find(|record| matches!(record.what, What::Broken { .. })).expect("its promise is broken");
+    let at = broken.at;
+    snapshot("broken", &explain(&header, &Story::of(&header, &records, [192, 168, 0, 91].into(), at)));
+    // A moment before it says nothing of it.
+    let before = header.zero + (at.saturating_since(header.zero) - Duration::from_secs(1));
+    assert!(!explain(&header, &Story::of(&header, &records, [192, 168, 0, 91].into(), before)).contains("Broken"));
 }
 
 #[test]
