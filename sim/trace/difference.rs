@@ -83,7 +83,7 @@ pub fn difference(mut left: Reader, mut right: Reader) -> Result<Difference, Rea
                 let related = related(&header, &last, &firsts);
                 let shown = |record: &Record| line(&header, record);
                 let before = last.iter().rev().take(BEFORE).rev().map(shown).collect();
-                let at = firsts.iter().flatten().map(|record| record.at).min().or(last.back().map(|record| record.at));
+                let at = firsts.iter().flatten().map(|record| record.at).min().or_else(|| last.back().map(|record| record.at));
                 let at = at.map_or_else(|| "the end".to_owned(), |at| moment(header.zero, at));
                 let [one, other] = firsts;
                 let (mut first, mut second) = (milestones.clone(), milestones);

@@ -329,11 +329,14 @@ impl Requests {
     }
 }
 
+/// When a request was sent, and when its answer came; or why none did, in curl's words.
+type Asked = (Instant, Result<Instant, Option<String>>);
+
 /// Requests of clients, by when they were sent.
 #[derive(Default)]
 struct Probes {
     /// When each was sent and when its answer came, or why none did.
-    requests: BTreeMap<(String, Probing), Vec<(Instant, Result<Instant, Option<String>>)>>,
+    requests: BTreeMap<(String, Probing), Vec<Asked>>,
 }
 
 impl Probes {
@@ -360,7 +363,7 @@ impl Probes {
     }
 
     /// Sorted by when they were sent; what is younger than a round trip at the moment has had no time.
-    fn sorted(&self, until: Instant) -> BTreeMap<&(String, Probing), Vec<&(Instant, Result<Instant, Option<String>>)>> {
+    fn sorted(&self, until: Instant) -> BTreeMap<&(String, Probing), Vec<&Asked>> {
         /// A request that is on its way at the moment says nothing yet: a LAN's round trip is far below.
         const ON_ITS_WAY: Duration = Duration::from_millis(10);
         let mut sorted = BTreeMap::new();

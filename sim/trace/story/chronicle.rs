@@ -13,6 +13,9 @@ use super::{LATELY, is_client, names};
 use crate::trace::places::Places;
 use crate::trace::record::{Numbered, Place, ProgramChange, Record, What};
 
+/// When, and what in words.
+type Entry = (Instant, String);
+
 /// Entries under way.
 pub(super) struct Chronicle<'a> {
     places: &'a Places,
@@ -157,7 +160,7 @@ impl<'a> Chronicle<'a> {
     }
 
     /// All of it, and the last that mattered before.
-    pub(super) fn finish(self) -> (Vec<(Instant, String)>, Option<(Instant, String)>) {
+    pub(super) fn finish(self) -> (Vec<Entry>, Option<Entry>) {
         let entry = |Told { at, words, times, last }: Told| {
             let apart = Some(last - at).filter(|apart| *apart >= AT_ONCE).map(crate::trace::explain::span);
             let again = match (times, apart) {

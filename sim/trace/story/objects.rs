@@ -255,7 +255,7 @@ impl Objects {
         }
         self.pick_endpoints();
         let is = self.endpoints.get(name).map(|endpoints| ready(endpoints));
-        if was == is || !self.held.as_ref().is_some_and(|held| held.service == service) {
+        if was == is || self.held.as_ref().is_none_or(|held| held.service != service) {
             return Vec::new();
         }
         vec![format!("Ready endpoints of {service}: {}.", is.filter(|is| !is.is_empty()).unwrap_or_else(|| "none".to_owned()))]
