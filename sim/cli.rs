@@ -4,11 +4,15 @@
 //! 4 the world came to no end, 5 Bellhop crashed (design §6). What is printed by `run` depends on the file and the seed alone.
 
 mod apiserver;
+mod diff;
 mod embedded;
+mod explain;
 mod fidelity;
 mod list;
 mod new;
 mod node;
+mod recording;
+mod replay;
 mod run;
 mod schema;
 mod shrink;
@@ -33,7 +37,9 @@ const NO_END: u8 = 4;
 #[command(
     name = "bellhop-sim",
     version,
-    after_help = "Examples:\n  bellhop-sim run scenarios/leadership/leader-dies.yaml --seed 7\n  bellhop-sim list"
+    after_help = "Examples:\n  bellhop-sim run scenarios/leadership/leader-dies.yaml --seed 7\n  \
+                  bellhop-sim explain scenarios/leadership/leader-dies.yaml --at 17s\n  \
+                  bellhop-sim replay target/sim/leader-dies\n  bellhop-sim list"
 )]
 struct Cli {
     /// Whether to color the output; NO_COLOR is honored.
@@ -63,7 +69,27 @@ enum Command {
         /// Plant a bug in every replica of Bellhop, to see it caught.
         #[arg(long, value_name = "BUG")]
         plant: Option<Planted>,
+        /// Where each run leaves its folder, with trace.jsonl and wire.pcapng.
+        #[arg(long, value_name = "DIR", default_value = recording::FOLDER)]
+        out: PathBuf,
+        /// Write neither trace nor capture.
+        #[arg(long)]
+        no_trace: bool,
     },
+    /// Play a trace's scenario again and say whether the same happens. Exit code 1: it does not.
+    Replay {
+        /// A trace.jsonl, or the folder of a run.
+        file: PathBuf,
+    },
+    /// Say where two traces part and why. Exit code 1: they do.
+    Diff {
+        /// A trace.jsonl, or the folder of a run.
+        first: PathBuf,
+        /// Another.
+        second: PathBuf,
+    },
+    /// Say in sentences what happened to an address and why.
+    Explain(explain::Arguments),
     /// List the scenarios of a folder by theme, a line about each.
     List {
         /// The folder; `scenarios` here, or in Bellhop's source.
@@ -155,7 +181,13 @@ pub fn main() -> ExitCode {
     log_if_asked(matches!(cli.command, Some(Command::Apiserver { .. } | Command::Node(_))));
     let done = match cli.command {
         None => run::tutorial(color),
-        Some(Command::Run { files, seed, plant }) => run::files(&files, seed, plant, color),
+        Some(Command::Run { files, seed, plant, out, no_trace }) => {
+            let out = Some(out).filter(|_| !no_trace);
+            run::files(&files, run::How { seed, plant, color, out: out.as_deref() })
+        }
+        Some(Command::Replay { file }) => replay::replay(&file),
+        Some(Command::Diff { first, second }) => diff::diff(&first, &second),
+        Some(Command::Explain(arguments)) => arguments.run(),
         Some(Command::List { folder, output }) => list::list(folder, output),
         Some(Command::New { name, theme, folder }) => new::new(&name, &theme, folder),
         Some(Command::Sweep(arguments)) => arguments.sweep(),

@@ -14,7 +14,7 @@ use bellhop_core::time::Instant;
 use tokio::sync::Notify;
 
 /// Seconds since 1970 at the world's zero: Thu, 1 Jan 2026 00:00:00 UTC. Any moment would do, as long as it is always the same.
-const EPOCH_SECONDS: i64 = 1_767_225_600;
+pub(crate) const EPOCH_SECONDS: i64 = 1_767_225_600;
 
 /// The clock of one world. Clones are the same clock.
 #[derive(Clone)]

@@ -3,10 +3,12 @@
 //! One turn: let everything run that can run at this moment; then go to the next moment, the fabric's or tokio's, whichever is earlier.
 //! The runtime's clock is paused and its `event_interval` endless, so that one yield means "everything runnable has run".
 
+use bellhop::env::Clock;
 use bellhop_core::time::Instant;
 use bellhop_scenario::Seen;
 
 use crate::stage::{Alarm, Stage};
+use crate::trace::What;
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -47,6 +49,7 @@ impl Stage {
                 self.handle_ended(ended);
             }
             self.bury();
+            self.tell_programs();
             tokio::task::yield_now().await;
             self.lan.tell();
             if !self.programs.any_woken() {
@@ -55,6 +58,15 @@ impl Stage {
             if turn > TURNS_MAX {
                 self.failure = Some("some program runs in circles without letting time pass".to_owned());
                 return;
+            }
+        }
+    }
+
+    /// Writes down which programs started and ended.
+    fn tell_programs(&mut self) {
+        for (key, change) in self.programs.take_changes() {
+            if let Some(program) = key.traced() {
+                self.tape.say(self.clock.now(), What::Program { program, change });
             }
         }
     }

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::clock::WorldClock;
 use crate::invariants::{self, Broken, Evidence, Missed, Ordeal, Spoken};
 use crate::machines::{Machines, NicPlace};
+use crate::trace::{Tape, What};
 
 /// A continuous probe, or a command, that a program of the fabric runs for.
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ pub(crate) struct Eye {
     /// Already in the scenario's words: outputs, notes, crashes.
     said: Rc<RefCell<Vec<(Instant, Seen)>>>,
     nics: BTreeMap<NicId, NicPlace>,
+    tape: Tape,
     pub(crate) pings: BTreeMap<PingId, Purpose>,
     pub(crate) curls: BTreeMap<CurlId, Purpose>,
     /// Requests of continuous curls that have not ended, and when each began.
@@ -54,10 +56,13 @@ pub(crate) struct Eye {
 
 /// Where programs say what they have to say.
 #[derive(Clone)]
-pub(crate) struct Log(Rc<RefCell<Vec<(Instant, Seen)>>>);
+pub(crate) struct Log(Rc<RefCell<Vec<(Instant, Seen)>>>, Tape);
 
 impl Log {
     pub(crate) fn say(&self, at: Instant, what: Seen) {
+        if let Some(what) = told(&what) {
+            self.1.say(at, what);
+        }
         self.0.borrow_mut().push((at, what));
     }
 }
@@ -74,7 +79,7 @@ struct Writes {
 
 impl Eye {
     /// Opens it over a world that has just been made.
-    pub(crate) fn new(looks: &[Look], machines: &Machines, fabric: &mut Fabric, api: &ApiServer) -> Self {
+    pub(crate) fn new(looks: &[Look], machines: &Machines, fabric: &mut Fabric, api: &ApiServer, tape: &Tape) -> Self {
         let kinds: BTreeSet<(String, String)> = looks
             .iter()
             .filter_map(|look| match look {
@@ -103,12 +108,14 @@ impl Eye {
             }
         });
         let events = Rc::default();
-        fabric.set_sink(sink(looks, machines, Rc::clone(&events)));
+        tape.observe(api);
+        fabric.set_sink(sink(looks, machines, Rc::clone(&events), tape.clone()));
         Self {
             events,
             writes,
             said: Rc::default(),
             nics: machines.nics.clone(),
+            tape: tape.clone(),
             pings: BTreeMap::new(),
             curls: BTreeMap::new(),
             asking: RefCell::default(),
@@ -117,14 +124,15 @@ impl Eye {
 
     /// Where to say something.
     pub(crate) fn log(&self) -> Log {
-        Log(Rc::clone(&self.said))
+        Log(Rc::clone(&self.said), self.tape.clone())
     }
 
     /// Says which promises were broken, given what Bellhop said on the wire, what was wrong meanwhile and what was not reached after. At the end.
-    pub(crate) fn judge(&self, ended: Instant, spoken: Vec<Spoken>, ordeal: Ordeal, missed: Vec<Missed>) -> Judged {
+    pub(crate) fn judge(&self, zero: Instant, ended: Instant, spoken: Vec<Spoken>, ordeal: Ordeal, missed: Vec<Missed>) -> Judged {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let evidence = &mut writes.evidence;
-        (evidence.ended, evidence.spoken, evidence.ordeal, evidence.missed) = (ended, spoken, ordeal, missed);
+        (evidence.zero, evidence.ended, evidence.spoken) = (zero, ended, spoken);
+        (evidence.ordeal, evidence.missed) = (ordeal, missed);
         for Broken { at, invariant, detail, about } in invariants::judge(evidence) {
             let led = evidence.led_to(at, &about).iter().map(|line| format!("\n      {line}")).collect::<String>();
             let detail = format!("{detail}{led}");
@@ -267,12 +275,26 @@ impl Eye {
     }
 }
 
+/// What of the world's own words belongs into the trace; the rest is made of events and writes that are there already.
+fn told(what: &Seen) -> Option<What> {
+    match what {
+        Seen::Note { text } => match text.strip_prefix("⚡ over: ") {
+            Some(words) => Some(What::FaultOver { words: words.to_owned() }),
+            None => Some(What::Note { text: text.clone() }),
+        },
+        Seen::InvariantBroken { invariant, detail } => Some(What::Broken { invariant: invariant.clone(), detail: detail.clone() }),
+        Seen::NotConverged { detail } => Some(What::Broken { invariant: invariants::CONVERGES.to_owned(), detail: detail.clone() }),
+        _ => None,
+    }
+}
+
 /// Keeps the events that may be of interest.
-fn sink(looks: &[Look], machines: &Machines, events: Rc<RefCell<Vec<(Instant, Event)>>>) -> bellhop_fabric::Sink {
+fn sink(looks: &[Look], machines: &Machines, events: Rc<RefCell<Vec<(Instant, Event)>>>, tape: Tape) -> bellhop_fabric::Sink {
     let frames = looks.contains(&Look::Frames);
     let watched = |machine: &str| looks.contains(&Look::Neighbors { machine: machine.to_owned() });
     let tables: BTreeSet<NicId> = machines.nics.iter().filter(|(_, place)| watched(&place.machine)).map(|(nic, _)| *nic).collect();
     Box::new(move |at, event| {
+        tape.event(at, event);
         let wanted = match event {
             Event::Sent { frame, .. } => frames && frame.ethertype() == 0x0806,
             Event::Neighbor { nic, .. } => tables.contains(nic),

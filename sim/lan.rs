@@ -16,6 +16,7 @@ use bellhop_core::name::InterfaceName;
 use bellhop_fabric::{Fabric, Frame, MachineId, PortId};
 
 use crate::invariants::Spoken;
+use crate::trace::Tape;
 
 /// A fabric, and who waits for what of it.
 pub(crate) struct Lan {
@@ -24,6 +25,8 @@ pub(crate) struct Lan {
     waiting: RefCell<Waiting>,
     /// What Bellhop said by ARP.
     spoken: RefCell<Vec<Spoken>>,
+    /// Told which frames are Bellhop's.
+    tape: Tape,
 }
 
 #[derive(Default)]
@@ -35,9 +38,9 @@ struct Waiting {
 }
 
 impl Lan {
-    /// Around a fabric.
-    pub(crate) fn new(fabric: Fabric) -> Rc<Self> {
-        Rc::new(Self { fabric: RefCell::new(fabric), waiting: RefCell::default(), spoken: RefCell::default() })
+    /// Around a fabric; the tape is told which frames are Bellhop's.
+    pub(crate) fn new(fabric: Fabric, tape: Tape) -> Rc<Self> {
+        Rc::new(Self { fabric: RefCell::new(fabric), waiting: RefCell::default(), spoken: RefCell::default(), tape })
     }
 
     /// All that Bellhop said so far, taken out.
@@ -157,7 +160,7 @@ impl LinkLayer for PortLink {
 
     fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
         let mut fabric = self.lan.fabric.borrow_mut();
-        fabric.port_send(self.port, frame)?;
+        self.lan.tape.as_bellhop(|| fabric.port_send(self.port, frame))?;
         if let Some(arp) = Frame::from(frame).arp().filter(|arp| !arp.sender_ip.is_unspecified()) {
             self.lan.spoken.borrow_mut().push(Spoken {
                 at: fabric.now(),

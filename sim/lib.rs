@@ -1,7 +1,7 @@
 //! The simulator: the whole program on a simulated LAN and cluster, in virtual time.
 //!
 //! [`SimWorld`] plays scenarios; [`cli`] is the program `bellhop-sim`. A world is a `stage` (fabric, API, programs) that a `driver` lets
-//! time pass for; `actions` is what a timeline does to it, `eye` what is seen of it.
+//! time pass for; `actions` is what a timeline does to it, `eye` what is seen of it, [`trace`] everything that happened.
 
 mod actions;
 pub mod cli;
@@ -20,6 +20,7 @@ mod settling;
 mod stage;
 mod subject;
 mod sweep;
+pub mod trace;
 mod world;
 
 pub use clock::WorldClock;

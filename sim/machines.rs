@@ -33,7 +33,7 @@ pub(crate) struct Machines {
     pub(crate) nics: BTreeMap<NicId, NicPlace>,
     /// A node's own address and the subnet of its pods.
     pub(crate) nodes: BTreeMap<String, (Ipv4Addr, Ipv4Net)>,
-    /// Switches by name.
+    /// Switches by name; one that a NIC has for itself is called as both: `master1 eth1`.
     pub(crate) switches: BTreeMap<String, SwitchId>,
     /// The IPv4 addresses on NICs.
     own: BTreeMap<Ipv4Addr, String>,
@@ -172,7 +172,11 @@ impl Builder {
         let Some(id) = self.machines.ids.get(machine).and_then(|id| self.fabric.nic(*id, nic)) else { return };
         let segment = switch.and_then(|switch| topology.switches.get(switch)).map(|switch| switch.segment.clone());
         let port = switch.and_then(|switch| self.machines.switches.get(switch)).copied();
-        let port = port.unwrap_or_else(|| self.fabric.add_switch());
+        let port = port.unwrap_or_else(|| {
+            let own = self.fabric.add_switch();
+            self.machines.switches.insert(format!("{machine} {nic}"), own);
+            own
+        });
         self.fabric.connect(id, port, latency(segment.as_ref().and_then(|segment| topology.segments.get(segment))));
         let segment = segment.unwrap_or_else(|| format!("{machine} {nic}"));
         self.machines.nics.insert(id, NicPlace { machine: machine.to_owned(), nic: nic.to_owned(), segment, mac });

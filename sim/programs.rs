@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 
+use crate::trace::ProgramChange;
+
 /// Which program. They are polled in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
@@ -24,6 +26,18 @@ pub(crate) enum Key {
     Bellhop(String),
     /// Something that the operator typed, by number.
     Operator(usize),
+}
+
+impl Key {
+    /// As traces call it; what an operator types is there as an action.
+    pub(crate) fn traced(&self) -> Option<String> {
+        match self {
+            Self::ControlPlane => Some("control-plane".to_owned()),
+            Self::Node(machine) => Some(format!("node {machine}")),
+            Self::Bellhop(machine) => Some(format!("bellhop {machine}")),
+            Self::Operator(_) => None,
+        }
+    }
 }
 
 /// How a program ended.
@@ -68,6 +82,8 @@ impl Wake for Flag {
 pub(crate) struct Programs {
     running: BTreeMap<Key, Program>,
     driver: Arc<AtomicWaker>,
+    /// What became of programs since somebody asked.
+    changes: Vec<(Key, ProgramChange)>,
 }
 
 impl Programs {
@@ -75,18 +91,31 @@ impl Programs {
     pub(crate) fn start(&mut self, key: Key, body: impl Future<Output = anyhow::Result<()>> + 'static) {
         let flag = Arc::new(Flag { woken: AtomicBool::new(true), driver: Arc::clone(&self.driver) });
         let waker = Waker::from(Arc::clone(&flag));
+        self.changes.push((key.clone(), ProgramChange::Started));
         self.running.insert(key, Program { body: Box::pin(body), frozen: false, flag, waker });
     }
 
     /// Drops a program where it stands. `false` if there is none.
     pub(crate) fn kill(&mut self, key: &Key) -> bool {
-        self.running.remove(key).is_some()
+        let killed = self.running.remove(key).is_some();
+        if killed {
+            self.changes.push((key.clone(), ProgramChange::Killed));
+        }
+        killed
+    }
+
+    /// What became of programs since the last call, in order.
+    pub(crate) fn take_changes(&mut self) -> Vec<(Key, ProgramChange)> {
+        std::mem::take(&mut self.changes)
     }
 
     /// Lets a program stand still, or go on. Nothing happens if there is none.
     pub(crate) fn set_frozen(&mut self, key: &Key, frozen: bool) {
-        if let Some(program) = self.running.get_mut(key) {
+        if let Some(program) = self.running.get_mut(key)
+            && program.frozen != frozen
+        {
             program.frozen = frozen;
+            self.changes.push((key.clone(), if frozen { ProgramChange::Frozen } else { ProgramChange::Thawed }));
         }
     }
 
@@ -115,8 +144,10 @@ impl Programs {
             };
             ended.push(Ended { key: key.clone(), result });
         }
-        for Ended { key, .. } in &ended {
+        for Ended { key, result } in &ended {
             self.running.remove(key);
+            let change = result.as_ref().map_or_else(|words| ProgramChange::Failed(words.clone()), |()| ProgramChange::Ended);
+            self.changes.push((key.clone(), change));
         }
         ended
     }

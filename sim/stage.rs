@@ -28,6 +28,7 @@ use crate::node::SimulatedNode;
 use crate::planted::Planted;
 use crate::probes::Probes;
 use crate::programs::{Ended, Key, Programs};
+use crate::trace::{Header, Outputs, Places, Played, Recorder, Tape};
 
 /// From the cluster's first moment to the scenario's zero: nodes have registered, kube-proxy runs, Bellhop leads. Two heartbeats' worth.
 const WARM_UP: Duration = Duration::from_secs(20);
@@ -74,6 +75,7 @@ pub(crate) struct Stage {
     pub(crate) machines: Machines,
     pub(crate) api: ApiServer,
     pub(crate) eye: Eye,
+    pub(crate) tape: Tape,
     /// By time, then by order of setting.
     pub(crate) alarms: BTreeMap<(Instant, u64), Alarm>,
     pub(crate) alarms_set: u64,
@@ -109,22 +111,34 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Builds the world and lets the cluster come up. Within the runtime.
-    pub(crate) async fn build(scenario: &Scenario, seed: u64, planted: Option<Planted>, looks: &[Look]) -> Result<Self, String> {
+    pub(crate) async fn build(
+        scenario: &Scenario,
+        seed: u64,
+        planted: Option<Planted>,
+        looks: &[Look],
+        record: Option<(Played, Outputs)>,
+    ) -> Result<Self, String> {
         let (mut fabric, machines) = machines::build(&scenario.topology, seed)?;
         let clock = WorldClock::start();
         let api = ApiServer::new(&Config { seed: stream(seed, "api").next_u64(), clock: Arc::new(clock.clone()), ..Config::default() });
-        let eye = Eye::new(looks, &machines, &mut fabric, &api);
+        let (tape, zero) = (Tape::default(), Instant::ZERO + WARM_UP);
+        if let Some((played, outputs)) = record {
+            let header = Header { played, zero, places: Places::of(&machines, &scenario.topology) };
+            tape.record(Recorder::begin(header, outputs));
+        }
+        let eye = Eye::new(looks, &machines, &mut fabric, &api, &tape);
         let mut stage = Self {
             scenario: scenario.clone(),
             seed,
             planted,
             clock,
-            zero: Instant::ZERO + WARM_UP,
+            zero,
             programs: Programs::default(),
-            lan: Lan::new(fabric),
+            lan: Lan::new(fabric, tape.clone()),
             machines,
             api,
             eye,
+            tape,
             alarms: BTreeMap::new(),
             alarms_set: 0,
             counted: BTreeMap::new(),

@@ -3,6 +3,7 @@
 //! A thin shell over `stage`: it owns the runtime, and turns the scenario's time into the world's. The same scenario and seed give
 //! the same observations and the same [`SimWorld::trace_hash`], in every process.
 
+use std::io;
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
@@ -15,6 +16,7 @@ use crate::eye::Judged;
 use crate::machines;
 use crate::planted::Planted;
 use crate::stage::Stage;
+use crate::trace::{self, Outputs, Played, Recorded, What};
 
 /// A simulated LAN and cluster that plays one scenario.
 pub struct SimWorld {
@@ -33,17 +35,42 @@ pub struct SimWorld {
     counts: (u64, u64),
     /// What the promises of every scenario were judged by.
     judged: Judged,
+    /// What is to be recorded, until the start.
+    record: Option<(Played, Outputs)>,
+    /// What was recorded, after the end.
+    recorded: Option<io::Result<Recorded>>,
 }
 
 impl SimWorld {
     /// A world that will draw from `seed`, or from the scenario's own.
     pub fn new(seed: Option<u64>) -> Self {
-        Self { seed, planted: None, stage: None, runtime: None, left: Vec::new(), hash: 0, counts: (0, 0), judged: Judged::default() }
+        Self {
+            seed,
+            planted: None,
+            stage: None,
+            runtime: None,
+            left: Vec::new(),
+            hash: 0,
+            counts: (0, 0),
+            judged: Judged::default(),
+            record: None,
+            recorded: None,
+        }
     }
 
     /// Plants a bug in every replica of a world that has not been started.
     pub fn plant(&mut self, bug: Planted) {
         self.planted = Some(bug);
+    }
+
+    /// Records the run that is about to start.
+    pub fn record(&mut self, played: Played, outputs: Outputs) {
+        self.record = Some((played, outputs));
+    }
+
+    /// What was recorded, after the end; `None` if nothing was to be. An error says that a file could not be written.
+    pub fn take_recorded(&mut self) -> Option<io::Result<Recorded>> {
+        self.recorded.take()
     }
 
     /// The one number that stands for everything that happened: the fabric's events and the API's writes. Zero before the end.
@@ -105,7 +132,7 @@ impl World for SimWorld {
             .build()
             .map_err(|error| WorldError(format!("no runtime: {error}")))?;
         let seed = self.seed.unwrap_or(scenario.seed);
-        let stage = runtime.block_on(Stage::build(scenario, seed, self.planted, looks));
+        let stage = runtime.block_on(Stage::build(scenario, seed, self.planted, looks, self.record.take()));
         self.runtime = Some(runtime);
         self.stage = Some(stage.map_err(WorldError)?);
         Ok(())
@@ -122,7 +149,9 @@ impl World for SimWorld {
     }
 
     fn act(&mut self, action: &Action) -> Result<(), WorldError> {
+        let now = self.now();
         let (runtime, stage) = self.parts()?;
+        stage.tape.say(stage.zero + now, What::Action(trace::action(&stage.scenario, stage.zero, now, action)));
         runtime.block_on(async { stage.act(action) }).map_err(WorldError)
     }
 
@@ -145,16 +174,22 @@ impl World for SimWorld {
 impl SimWorld {
     /// The scenario is over: what is waited for is given up, the cluster settles, and what holds in every scenario is judged.
     async fn end(&mut self, mut stage: Stage) -> Result<(), WorldError> {
-        let parts = [stage.lan.fabric.borrow().trace_hash().to_le_bytes(), stage.eye.hash().to_le_bytes()];
+        let parts = [stage.lan.fabric.borrow().trace_hash(), stage.eye.hash(), stage.tape.hash()].map(u64::to_le_bytes);
         self.hash = xxh3_64(&parts.concat());
         self.counts = (stage.lan.fabric.borrow().event_count(), stage.api.writes());
         // After the hash is taken: what is still waited for is not what happened.
         stage.eye.give_up(stage.zero, &mut stage.lan.fabric.borrow_mut());
         self.left.extend(stage.eye.take(stage.zero));
-        let missed = stage.settle_down().await.map_err(WorldError)?;
+        // The trace ends with the scenario; only broken promises still come.
+        stage.tape.close();
+        let missed = stage.settle_down().await;
         let ordeal = std::mem::take(&mut stage.ordeal);
         let ended = stage.lan.fabric.borrow().now();
-        self.judged = stage.eye.judge(ended, stage.lan.take_spoken(), ordeal, missed);
+        let missed = missed.map(|missed| {
+            self.judged = stage.eye.judge(stage.zero, ended, stage.lan.take_spoken(), ordeal, missed);
+        });
+        self.recorded = stage.tape.finish(self.hash);
+        missed.map_err(WorldError)?;
         // Of what came after the end, only what should never have come.
         let counts =
             |seen: &Observation| matches!(seen.what, Seen::InvariantBroken { .. } | Seen::NotConverged { .. } | Seen::Crash { .. });

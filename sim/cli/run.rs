@@ -3,20 +3,36 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use bellhop_scenario::duration::words;
 use bellhop_scenario::outcome::{CheckKind, Outcome};
 use bellhop_scenario::{PlayError, Scenario, load, play};
 
-use super::{BAD_INPUT, NO_END, embedded, print};
+use super::{BAD_INPUT, NO_END, embedded, print, recording};
+use crate::trace::{CAPTURE_FILE, TRACE_FILE};
 use crate::{Judged, Planted, SimWorld};
 
+/// How files are played.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    /// Instead of each file's own seed.
+    pub(super) seed: Option<u64>,
+    /// A bug of every replica.
+    pub(super) plant: Option<Planted>,
+    /// Whether to color the output.
+    pub(super) color: bool,
+    /// Below it each run leaves its trace, in a folder of its own.
+    pub(super) out: Option<&'a Path>,
+}
+
 /// Plays files, one after the other. The exit code is the worst of theirs.
-pub(super) fn files(files: &[PathBuf], seed: Option<u64>, plant: Option<Planted>, color: bool) -> anyhow::Result<u8> {
+pub(super) fn files(files: &[PathBuf], how: How<'_>) -> anyhow::Result<u8> {
     let mut worst = 0;
     for (index, file) in files.iter().enumerate() {
         if index > 0 {
             print("\n")?;
         }
-        worst = worst.max(one(file, seed, plant, color, "")?);
+        worst = worst.max(one(file, how, "")?);
     }
     Ok(worst)
 }
@@ -30,11 +46,11 @@ see more:  cargo run -p bellhop-sim -- list                                     
            cargo run -p bellhop-sim -- run scenarios/leadership/leader-dies.yaml --seed 7  the same with other chance
            RUST_LOG=info cargo run                                                         with Bellhop's own log
 ";
-    one(&folder.path().join(embedded::TUTORIAL), None, None, color, more)
+    one(&folder.path().join(embedded::TUTORIAL), How { seed: None, plant: None, color, out: None }, more)
 }
 
 /// Plays one file.
-fn one(file: &Path, seed: Option<u64>, plant: Option<Planted>, color: bool, more: &str) -> anyhow::Result<u8> {
+fn one(file: &Path, How { seed, plant, color, out }: How<'_>, more: &str) -> anyhow::Result<u8> {
     let scenario = match load(file) {
         Ok(scenario) => scenario,
         Err(refusal) => {
@@ -47,9 +63,19 @@ fn one(file: &Path, seed: Option<u64>, plant: Option<Planted>, color: bool, more
         print(&format!("planted in every replica: {bug}\n"))?;
         world.plant(bug);
     }
+    let folder = match out {
+        Some(out) => {
+            let (folder, outputs) = recording::outputs(out, &scenario.name)?;
+            world.record(recording::played(&scenario, seed.unwrap_or(scenario.seed), plant)?, outputs);
+            Some(folder)
+        }
+        None => None,
+    };
     match play(&scenario, &mut world) {
         Ok(outcome) => {
-            print(&report(&scenario, seed, &outcome, &world, color, more))?;
+            let recorded = world.take_recorded().transpose();
+            print(&report(&scenario, seed, &outcome, &world, color, folder.as_deref(), more))?;
+            recorded.context("failed to write the trace")?;
             Ok(outcome.exit_code())
         }
         Err(PlayError::Unplayable(unplayable)) => {
@@ -64,7 +90,15 @@ fn one(file: &Path, seed: Option<u64>, plant: Option<Planted>, color: bool, more
 }
 
 /// All that is printed of a run.
-fn report(scenario: &Scenario, seed: Option<u64>, outcome: &Outcome, world: &SimWorld, color: bool, more: &str) -> String {
+fn report(
+    scenario: &Scenario,
+    seed: Option<u64>,
+    outcome: &Outcome,
+    world: &SimWorld,
+    color: bool,
+    folder: Option<&Path>,
+    more: &str,
+) -> String {
     let paint = |code: &str, line: &str| if color { format!("\x1b[{code}m{line}\x1b[0m") } else { line.to_owned() };
     let mut text = String::new();
     // Writing into a String cannot fail.
@@ -100,6 +134,17 @@ fn report(scenario: &Scenario, seed: Option<u64>, outcome: &Outcome, world: &Sim
     let (events, writes) = world.counts();
     let seed = seed.unwrap_or(scenario.seed);
     let _ = writeln!(text, "\ntrace {:016x}   seed {seed}, {events} events on the LAN, {writes} writes to the API", world.trace_hash());
+    if let Some(folder) = folder {
+        let _ = writeln!(text, "{}: {TRACE_FILE}, {CAPTURE_FILE}", folder.display());
+        if outcome.failed() > 0 {
+            let _ = writeln!(
+                text,
+                "what led there: bellhop-sim explain {} --at {}   # or any other moment",
+                folder.display(),
+                words(scenario.stop)
+            );
+        }
+    }
     text.push_str(more);
     let last = format!("{} passed, {} failed", outcome.passed(), outcome.failed());
     let _ = writeln!(text, "{}", paint(if outcome.failed() == 0 { "32" } else { "31" }, &last));

@@ -41,6 +41,13 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub(crate) $number);
+
+        impl $name {
+            /// Its number, in the order of making.
+            pub fn index(self) -> $number {
+                self.0
+            }
+        }
     };
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Ordeal {
 /// Everything that was seen.
 #[derive(Default)]
 pub(crate) struct Evidence {
+    /// The scenario's zero: people hear its time.
+    pub(crate) zero: Instant,
     /// Writes that took effect, of the kinds that Bellhop reads, and all of its own; in order.
     pub(crate) writes: Vec<WriteRecord>,
     /// When each replica asked anything of the API, granted or not, in order. By machine.
@@ -158,6 +160,12 @@ impl Evidence {
         died.chain(lost).filter(|end| *end >= at).min().unwrap_or(self.ended).min(self.ended)
     }
 
+    /// A moment for people: in the scenario's time, as transcripts have it.
+    fn told(&self, at: Instant) -> String {
+        let since = at.as_nanos().abs_diff(self.zero.as_nanos());
+        format!("t{}{}", if at < self.zero { '-' } else { '+' }, Instant::from_nanos(since))
+    }
+
     /// What happened before a moment to those whom it is about, the last few things first said last: for people.
     pub(crate) fn led_to(&self, at: Instant, about: &[String]) -> Vec<String> {
         const LINES: usize = 8;
@@ -189,7 +197,7 @@ impl Evidence {
         lines.sort_by_key(|(moment, _)| *moment);
         lines.dedup();
         let first = lines.len().saturating_sub(LINES);
-        lines.split_off(first).into_iter().map(|(moment, line)| format!("{moment}  {line}")).collect()
+        lines.split_off(first).into_iter().map(|(moment, line)| format!("{}  {line}", self.told(moment))).collect()
     }
 }
 

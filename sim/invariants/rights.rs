@@ -39,7 +39,8 @@ fn wrong(spoken: &Spoken, holders: &[(Instant, String)], calm: &Calm, renewals: 
     if let Some((lost, holder)) = known.get(last + 1)
         && calm.between(*lost, *at) > YIELD
     {
-        let detail = format!("Bellhop on {replica} spoke for {address}, and {holder:?} holds the Lease since {lost}");
+        let held = bellhop_scenario::duration::words(*at - *lost);
+        let detail = format!("Bellhop on {replica} spoke for {address}, and {holder:?} has held the Lease for {held}");
         return Some(("Bellhop is silent once it can know that another leads", detail));
     }
     let renewed = renewals[..renewals.partition_point(|renewed| renewed <= at)].last();

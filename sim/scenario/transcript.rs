@@ -39,6 +39,13 @@ struct Request {
     line: String,
 }
 
+impl Action {
+    /// What is done, as a transcript has it: `⚡ power-off worker-p001`, `i-f3fozos0$ ping -i 0.1 192.168.0.91`.
+    pub fn words(&self) -> String {
+        Transcript::words(self, "")
+    }
+}
+
 impl Transcript {
     /// Something is done.
     pub(crate) fn action(&mut self, at: Duration, asked: &Action<Target>, action: &Action) {
@@ -48,12 +55,17 @@ impl Transcript {
             Some(Target::SameAs(step)) => format!(" (as in {step})"),
             Some(Target::Machine(_)) | None => String::new(),
         };
+        if let Action::Run { run, .. } = action {
+            self.runs.insert(*run, self.blocks.len());
+        }
+        self.line(at, Self::words(action, &why));
+    }
+
+    /// What is done, in a line; `why` says how its machine was chosen.
+    fn words(action: &Action, why: &str) -> String {
         let fault = |what: &str, machine: &str| format!("⚡ {what} {machine}{why}");
-        let line = match action {
-            Action::Run { run, on, command } => {
-                self.runs.insert(*run, self.blocks.len());
-                format!("{}$ {}", on.as_deref().unwrap_or_default(), command.text)
-            }
+        match action {
+            Action::Run { on, command, .. } => format!("{}$ {}", on.as_deref().unwrap_or_default(), command.text),
             Action::Edit(edit) => {
                 let set = edit.set.iter().map(|(path, value)| format!("{path}: {value}")).collect::<Vec<_>>().join(", ");
                 let namespace = edit.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
@@ -76,8 +88,7 @@ impl Transcript {
                 let lasts = lasts.map(|lasts| format!(" for {}", words(lasts))).unwrap_or_default();
                 format!("⚡ {fault}{lasts}{why}")
             }
-        };
-        self.line(at, line);
+        }
     }
 
     /// Something was seen.

@@ -1,5 +1,7 @@
 //! Where and why a frame ended that should have gone on.
 
+use std::fmt;
+
 use crate::fabric::{NicId, SwitchId};
 
 /// Where a frame was.
@@ -41,4 +43,23 @@ pub enum DropReason {
     RingFull = 10,
     /// The machine stands still, and something tried to send from it.
     Frozen = 11,
+}
+
+/// In a few words, as in `lost: the cable is cut`.
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cut => "the cable is cut",
+            Self::Lost => "lost in the cable",
+            Self::QueueFull => "the queue before the cable is full",
+            Self::Corrupt => "a bit flipped on the way",
+            Self::NoCarrier => "the cable went dead meanwhile",
+            Self::Blocked => "the spanning tree blocks the port",
+            Self::StormLimit => "too many broadcasts at this port",
+            Self::ArpBinding => "ARP inspection: the address is bound to another MAC or port",
+            Self::ArpSource => "ARP inspection: the sender is not the Ethernet source",
+            Self::RingFull => "the machine stands still and its ring is full",
+            Self::Frozen => "the machine stands still",
+        })
+    }
 }
