@@ -65,7 +65,7 @@ impl Operator {
             Kubectl::Get { resource, name, wide, scope } => self.get(resource, name.as_deref(), *wide, scope).await,
             Kubectl::Annotate { object, set, overwrite } => self.mark(object, "annotations", set, *overwrite).await,
             Kubectl::Label { object, set, overwrite } => self.mark(object, "labels", set, *overwrite).await,
-            Kubectl::Delete { object } => self.delete(object).await,
+            Kubectl::Delete { object, wait } => self.delete(object, *wait).await,
             Kubectl::DeleteSelected { resource, selector, namespace } => {
                 self.delete_selected(resource, selector, namespace.as_deref()).await
             }
@@ -123,7 +123,7 @@ impl Operator {
         let mut said = Vec::new();
         for object in list["items"].as_array().into_iter().flatten() {
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            said.push(self.delete(&ObjectRef { resource: resource.to_owned(), name, namespace: namespace.map(str::to_owned) }).await?);
+            said.push(self.delete(&ObjectRef { resource: resource.to_owned(), name, namespace: namespace.map(str::to_owned) }, true).await?);
         }
         if said.is_empty() { Ok("No resources found".to_owned()) } else { Ok(said.join("\n")) }
     }
@@ -161,11 +161,11 @@ impl Operator {
         Ok(format!("{} {done}", resource.named(&object.name)))
     }
 
-    /// Deletes and waits until the object is gone, as kubectl does.
-    async fn delete(&self, object: &ObjectRef) -> Said {
+    /// Deletes and waits until the object is gone, as kubectl does unless told not to.
+    async fn delete(&self, object: &ObjectRef, wait: bool) -> Said {
         let (resource, path) = place(object)?;
         self.ask("DELETE", &path, "application/json", json!({"propagationPolicy": "Background"})).await?;
-        while self.ask("GET", &path, "", Value::Null).await.is_ok() {
+        while wait && self.ask("GET", &path, "", Value::Null).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(format!("{} \"{}\" deleted", resource.long_name(), object.name))

@@ -19,7 +19,8 @@ const MOVES: &str = "nothing that is assigned moves without a cause";
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
     let calm = Calm::of_all(&evidence.ordeal.disturbances);
     let mut broken = Vec::new();
-    let mut chosen: BTreeMap<String, Instant> = BTreeMap::new();
+    // When, and whether by a user: what somebody else wrote there is no choice of Bellhop's, and may be left at once.
+    let mut chosen: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
     let mut given: BTreeMap<String, Instant> = BTreeMap::new();
     let mut before: BTreeMap<String, Version<'_>> = BTreeMap::new();
     for version in evidence.services() {
@@ -28,8 +29,8 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
         if let Some(last) = before.get(&key).filter(|_| ours) {
             let about = vec![key.clone()];
             // After an outage a choice may rest on what was so before it, and be put right a moment later.
-            let since = chosen.get(&key).map_or(Instant::ZERO, |chosen| calm.reach_back(*chosen));
-            if !last.node.is_empty() && last.node != version.node && !may_leave(evidence, last, since, version.at) {
+            let (since, by_a_user) = chosen.get(&key).map_or((Instant::ZERO, false), |(at, by_a_user)| (calm.reach_back(*at), *by_a_user));
+            if !last.node.is_empty() && last.node != version.node && !by_a_user && !may_leave(evidence, last, since, version.at) {
                 let detail = format!("{key} moved from {} to {:?}, and nothing had happened to {}", last.node, version.node, last.node);
                 broken.push(Broken { at: version.at, invariant: MOVES, detail, about: about.clone() });
             }
@@ -41,7 +42,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             }
         }
         if before.get(&key).is_none_or(|last| last.node != version.node) {
-            chosen.insert(key.clone(), version.at);
+            chosen.insert(key.clone(), (version.at, replica(version.client).is_none()));
         }
         if before.get(&key).is_none_or(|last| last.addresses != version.addresses) {
             given.insert(key.clone(), version.at);
@@ -197,6 +198,17 @@ mod tests {
             what: String::new(),
         });
         assert_eq!(broken(judge(&moved)), [""; 0]);
+    }
+
+    #[test]
+    fn a_node_that_a_user_wrote_may_be_left_at_once() {
+        let mut by_a_user = service("web", 50, "nonsense");
+        by_a_user.client = bellhop_apiserver::ClientName::from("kubectl");
+        let repaired = vec![node("a", 0, "True"), service("web", 1, "a"), by_a_user, service("web", 50, "a")];
+        assert_eq!(broken(judge(&evidence(repaired.clone(), Vec::new()))), [""; 0]);
+        // Once it is repaired, what the user wrote before is no cause any more.
+        let moved = [repaired, vec![service("web", 90, "b")]].concat();
+        assert_eq!(broken(judge(&evidence(moved, Vec::new()))), [MOVES]);
     }
 
     #[test]

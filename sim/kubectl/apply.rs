@@ -37,7 +37,7 @@ impl Operator {
             let (resource, _) = kind_of(&manifest, file)?;
             let text = |key: &str| manifest["metadata"][key].as_str().map(str::to_owned);
             let name = text("name").unwrap_or_default();
-            said.push(self.delete(&ObjectRef { resource: resource.singular.to_owned(), name, namespace: text("namespace") }).await?);
+            said.push(self.delete(&ObjectRef { resource: resource.singular.to_owned(), name, namespace: text("namespace") }, true).await?);
         }
         Ok(said.join("\n"))
     }

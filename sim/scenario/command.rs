@@ -92,10 +92,12 @@ pub enum Kubectl {
         /// Without it kubectl refuses to change a key that has another value.
         overwrite: bool,
     },
-    /// `kubectl delete RESOURCE NAME`
+    /// `kubectl delete RESOURCE NAME [--wait=false]`
     Delete {
         /// What to delete.
         object: ObjectRef,
+        /// Whether it waits until the object is gone, finalizers and all.
+        wait: bool,
     },
     /// `kubectl delete RESOURCE -l KEY=VALUE,…`
     DeleteSelected {

@@ -3,6 +3,9 @@
 //! A node's kernel answers for its own address, so nothing is installed there. A node is asked until it answers, then again every ten seconds, by unicast
 //! to the MAC it had; if that brings no answer, by broadcast, since the NIC may have been replaced. A node that falls silent keeps its last MAC: whether it is
 //! still there is not decided here.
+//!
+//! Anybody on the LAN can say that a node's address is at another MAC. That alone moves nothing: the MAC that is known is asked at once, and another one is
+//! believed only as the answer to the broadcast that follows when it is silent. Who forges that answer too is not told from the node.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -24,6 +27,8 @@ const EAGER_TRIES: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 struct Neighbor {
     mac: Option<MacAddr>,
+    /// When it was asked last, if ever.
+    asked: Option<Instant>,
     next: Instant,
     unanswered: u32,
 }
@@ -49,13 +54,21 @@ impl NodeMacs {
     /// Asks for exactly these addresses from now on.
     pub fn handle_addresses(&mut self, now: Instant, addresses: impl Iterator<Item = Ipv4Addr>) {
         let known = std::mem::take(&mut self.neighbors);
-        let fresh = Neighbor { mac: None, next: now, unanswered: 0 };
+        let fresh = Neighbor { mac: None, asked: None, next: now, unanswered: 0 };
         self.neighbors = addresses.map(|address| (address, known.get(&address).copied().unwrap_or(fresh))).collect();
     }
 
-    /// Any ARP message: its sender tells where it is. Returns what that changed.
+    /// Any ARP message: its sender tells where it is, and is believed if nothing else is known. Returns what that changed.
     pub fn handle_message(&mut self, now: Instant, message: &ArpMessage) -> Option<Learned> {
         let neighbor = self.neighbors.get_mut(&message.sender_ip)?;
+        // A gratuitous reply answers nobody. The first question without an answer was a unicast, the second a broadcast.
+        let answers = message.operation == Operation::Reply && message.target_ip != message.sender_ip;
+        let is_news = neighbor.mac.is_some_and(|known| known != message.sender_mac);
+        if is_news && !(answers && neighbor.unanswered >= 2) {
+            let soonest = neighbor.asked.map_or(now, |asked| now.max(asked + RETRY));
+            neighbor.next = neighbor.next.min(soonest);
+            return None;
+        }
         if message.operation == Operation::Reply {
             neighbor.unanswered = 0;
             neighbor.next = now + REFRESH;
@@ -73,6 +86,7 @@ impl NodeMacs {
     pub fn poll_question(&mut self, now: Instant, mac: MacAddr, ip: Ipv4Addr) -> Option<ArpMessage> {
         let (&address, neighbor) = self.neighbors.iter_mut().find(|(_, neighbor)| neighbor.next <= now)?;
         let destination = neighbor.mac.filter(|_| neighbor.unanswered == 0).unwrap_or(MacAddr::BROADCAST);
+        neighbor.asked = Some(now);
         neighbor.unanswered = neighbor.unanswered.saturating_add(1);
         neighbor.next = now + if neighbor.unanswered <= EAGER_TRIES { RETRY } else { REFRESH };
         Some(ArpMessage {
@@ -99,6 +113,8 @@ mod tests {
     const US: (MacAddr, Ipv4Addr) = (MacAddr([2, 0, 0, 0, 0, 2]), Ipv4Addr::new(192, 168, 0, 2));
     const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
+
+    const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
     fn at(seconds: u64) -> Instant {
         Instant::from_millis(seconds * 1000)
@@ -154,12 +170,38 @@ mod tests {
     }
 
     #[test]
-    fn another_mac_for_the_same_node_is_news() {
+    fn another_mac_is_believed_once_the_known_one_is_silent() {
         let mut macs = asking();
         macs.handle_message(at(0), &reply(MAC));
-        let other = MacAddr([2, 0, 0, 0, 0, 9]);
-        assert_eq!(macs.handle_message(at(1), &reply(other)), Some(Learned { address: NODE, before: Some(MAC), mac: other }));
-        assert_eq!(macs.handle_message(at(1), &reply(other)), None);
+        let claim = ArpMessage { operation: Operation::Request, target_ip: NODE, ..reply(OTHER) };
+        assert_eq!(macs.handle_message(at(3), &claim), None);
+        assert_eq!(asked(&mut macs, at(3)), Some(MAC), "the known one is asked at once");
+        assert_eq!(macs.handle_message(at(3), &reply(OTHER)), None, "nobody but the known one was asked");
+        assert_eq!(asked(&mut macs, at(4)), Some(MacAddr::BROADCAST));
+        assert_eq!(macs.handle_message(at(4), &reply(OTHER)), Some(Learned { address: NODE, before: Some(MAC), mac: OTHER }));
+        assert_eq!(macs.handle_message(at(4), &reply(OTHER)), None);
+        assert_eq!(macs.poll_timeout(), Some(at(14)));
+    }
+
+    #[test]
+    fn who_shouts_moves_no_node_that_answers_and_costs_a_question_a_second() {
+        let mut macs = asking();
+        asked(&mut macs, at(0));
+        macs.handle_message(at(0), &reply(MAC));
+        let gratuitous = ArpMessage { destination: MacAddr::BROADCAST, target_mac: OTHER, target_ip: NODE, ..reply(OTHER) };
+        let mut questions = 0;
+        for millis in (1000..11_000).step_by(10) {
+            let now = Instant::from_millis(millis);
+            for operation in [Operation::Request, Operation::Reply] {
+                assert_eq!(macs.handle_message(now, &ArpMessage { operation, ..gratuitous }), None);
+            }
+            if let Some(to) = asked(&mut macs, now) {
+                assert_eq!(to, MAC);
+                macs.handle_message(now, &reply(MAC));
+                questions += 1;
+            }
+        }
+        assert_eq!((macs.mac(NODE), questions), (Some(MAC), 10));
     }
 
     #[test]

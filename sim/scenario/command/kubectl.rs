@@ -12,7 +12,7 @@ use super::{Kubectl, ObjectRef, PatchType, Scope};
 const VERBS: &str = "expected apply, get, annotate, label, delete, scale, rollout restart, set image, patch, drain, cordon or uncordon";
 
 /// Options that take a value: short form, long form.
-const VALUED: [(&str, &str); 7] = [
+const VALUED: [(&str, &str); 8] = [
     ("-n", "--namespace"),
     ("-f", "--filename"),
     ("-l", "--selector"),
@@ -20,6 +20,7 @@ const VALUED: [(&str, &str); 7] = [
     ("-p", "--patch"),
     ("--replicas", "--replicas"),
     ("--type", "--type"),
+    ("--wait", "--wait"),
 ];
 
 /// Options without one.
@@ -48,7 +49,7 @@ pub(super) fn parse(arguments: &[&str]) -> Result<Kubectl, String> {
         }
         "delete" if line.options.contains_key("--filename") => Kubectl::DeleteFile { file: line.file()? },
         "delete" if line.options.contains_key("--selector") => delete_selected(&mut line)?,
-        "delete" => Kubectl::Delete { object: line.object()? },
+        "delete" => Kubectl::Delete { object: line.object()?, wait: line.wait()? },
         "scale" => scale(&mut line)?,
         "rollout" => match line.next().as_deref() {
             Some("restart") => Kubectl::RolloutRestart { object: line.object()? },
@@ -205,6 +206,15 @@ impl Line {
         }
     }
 
+    /// `--wait=false`; true unless said, as for kubectl.
+    fn wait(&mut self) -> Result<bool, String> {
+        match self.take("--wait").as_deref() {
+            None | Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(other) => Err(format!("kubectl delete --wait={other}: expected true or false")),
+        }
+    }
+
     fn object(&mut self) -> Result<ObjectRef, String> {
         let (resource, name) = self.resource_and_name()?;
         let name = name.filter(|name| !name.is_empty()).ok_or_else(|| format!("kubectl: expected a name after {resource}"))?;
@@ -273,8 +283,9 @@ mod tests {
         assert_eq!(kubectl("set image deployment/porter-layer2 kubia=luksa/kubia:v2"), Ok(expected));
         let expected = Kubectl::DeleteSelected { resource: "pods".into(), selector: "app=a,b=c".into(), namespace: Some("x".into()) };
         assert_eq!(kubectl("delete pods -l app=a,b=c -n x"), Ok(expected));
-        assert_eq!(kubectl("delete node worker-p001"), Ok(Kubectl::Delete { object: object("node", "worker-p001", None) }));
-        assert_eq!(kubectl("delete eip porter-layer2-eip"), Ok(Kubectl::Delete { object: object("eip", "porter-layer2-eip", None) }));
+        let delete = |wait| Ok(Kubectl::Delete { object: object("eip", "porter-layer2-eip", None), wait });
+        assert_eq!(kubectl("delete eip porter-layer2-eip"), delete(true));
+        assert_eq!(kubectl("delete eip porter-layer2-eip --wait=false"), delete(false));
     }
 
     #[test]
@@ -304,6 +315,7 @@ mod tests {
             ("scale deploy kubia --replicas=many", "--replicas=N"),
             ("patch svc kubia -p {", "JSON"),
             ("delete svc", "a name after svc"),
+            ("delete svc x --wait=no", "true or false"),
             ("cordon worker-p001 worker-p002", "too many"),
             ("cordon worker-p001 --overwrite", "--overwrite"),
             ("annotate svc kubia", "KEY=VALUE"),

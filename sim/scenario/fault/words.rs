@@ -43,7 +43,7 @@ impl<M: fmt::Display> fmt::Display for Fault<M> {
             Self::ClockRate { machine, ppm } => write!(f, "clock-rate of {machine} off by {ppm:+} ppm"),
             Self::FreezeBellhop { machine } => write!(f, "freeze-bellhop on {machine}"),
             Self::DieAtWrite { machine, write: 1 } => write!(f, "die-at-write, the next one, of Bellhop on {machine}"),
-            Self::DieAtWrite { machine, write } => write!(f, "die-at-write, the {write}th from now, of Bellhop on {machine}"),
+            Self::DieAtWrite { machine, write } => write!(f, "die-at-write, number {write} from now, of Bellhop on {machine}"),
             Self::SetMac { machine, nic, mac } => write!(f, "set-mac {nic} of {machine} to {mac}"),
             Self::Flap { machine, nic, every } => write!(f, "flap {nic} of {machine} every {}", words(*every)),
             Self::Cable { machine, nic, wire } => {
