@@ -100,7 +100,7 @@ impl Eye {
         let into = Arc::clone(&writes);
         api.observe(move |record| {
             let mut writes = into.lock().unwrap_or_else(PoisonError::into_inner);
-            writes.hash.update(form(record).as_bytes());
+            writes.hash.update(&form(record));
             note(&mut writes.evidence, record);
             let text = |key: &str| record.object[key].as_str().unwrap_or_default().to_owned();
             if kinds.contains(&(text("apiVersion"), text("kind"))) {
@@ -321,9 +321,12 @@ fn note(evidence: &mut Evidence, record: &WriteRecord) {
 }
 
 /// What of a write goes into the hash.
-fn form(record: &WriteRecord) -> String {
+fn form(record: &WriteRecord) -> Vec<u8> {
     let WriteRecord { client, verb, resource, subresource, namespace, name, resource_version, time, deleted, object } = record;
-    format!("{time} {client} {verb} {resource}/{subresource} {namespace}/{name} {resource_version} {deleted} {object}\n")
+    let mut form = format!("{time} {client} {verb} {resource}/{subresource} {namespace}/{name} {resource_version} {deleted} ").into_bytes();
+    serde_json::to_writer(&mut form, &**object).expect("a Vec takes all, and a Value is JSON");
+    form.push(b'\n');
+    form
 }
 
 fn object(record: WriteRecord) -> Seen {

@@ -63,7 +63,15 @@ struct Program {
 /// Set when a program is woken; wakes the driver too.
 struct Flag {
     woken: AtomicBool,
-    driver: Arc<AtomicWaker>,
+    driver: Arc<Driver>,
+}
+
+/// What all programs tell the driver.
+#[derive(Default)]
+struct Driver {
+    /// Some program was woken since all were looked at: without it there is none to look for, which is asked at every event of the fabric.
+    woken: AtomicBool,
+    waker: AtomicWaker,
 }
 
 impl Wake for Flag {
@@ -73,7 +81,8 @@ impl Wake for Flag {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.woken.store(true, Ordering::Relaxed);
-        self.driver.wake();
+        self.driver.woken.store(true, Ordering::Relaxed);
+        self.driver.waker.wake();
     }
 }
 
@@ -81,7 +90,7 @@ impl Wake for Flag {
 #[derive(Default)]
 pub(crate) struct Programs {
     running: BTreeMap<Key, Program>,
-    driver: Arc<AtomicWaker>,
+    driver: Arc<Driver>,
     /// What became of programs since somebody asked.
     changes: Vec<(Key, ProgramChange)>,
 }
@@ -92,6 +101,7 @@ impl Programs {
         let flag = Arc::new(Flag { woken: AtomicBool::new(true), driver: Arc::clone(&self.driver) });
         let waker = Waker::from(Arc::clone(&flag));
         self.changes.push((key.clone(), ProgramChange::Started));
+        self.driver.woken.store(true, Ordering::Relaxed);
         self.running.insert(key, Program { body: Box::pin(body), frozen: false, flag, waker });
     }
 
@@ -116,6 +126,8 @@ impl Programs {
         {
             program.frozen = frozen;
             self.changes.push((key.clone(), if frozen { ProgramChange::Frozen } else { ProgramChange::Thawed }));
+            // What woke it while it stood still.
+            self.driver.woken.store(true, Ordering::Relaxed);
         }
     }
 
@@ -126,12 +138,16 @@ impl Programs {
 
     /// Whether some program wants to be polled.
     pub(crate) fn any_woken(&self) -> bool {
-        self.running.values().any(|program| !program.frozen && program.flag.woken.load(Ordering::Relaxed))
+        self.driver.woken.load(Ordering::Relaxed)
+            && self.running.values().any(|program| !program.frozen && program.flag.woken.load(Ordering::Relaxed))
     }
 
     /// Polls every program that is woken, once, in order; and says which of them ended.
     pub(crate) fn poll_woken(&mut self) -> Vec<Ended> {
         let mut ended = Vec::new();
+        if !self.driver.woken.swap(false, Ordering::Relaxed) {
+            return ended;
+        }
         for (key, program) in &mut self.running {
             if program.frozen || !program.flag.woken.swap(false, Ordering::Relaxed) {
                 continue;
@@ -156,7 +172,7 @@ impl Programs {
     pub(crate) async fn wait(&self, until: tokio::time::Instant) {
         let mut sleep = std::pin::pin!(tokio::time::sleep_until(until));
         poll_fn(|context| {
-            self.driver.register(context.waker());
+            self.driver.waker.register(context.waker());
             if self.any_woken() {
                 return Poll::Ready(());
             }

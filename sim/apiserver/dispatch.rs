@@ -33,9 +33,10 @@ pub(crate) fn answer(server: &ApiServer, engine: &mut Engine, request: &Request,
 
 /// A JSON response.
 pub(crate) fn json_response(code: u16, body: &Value, warnings: &[String]) -> Response<ResponseBody> {
-    let mut text = body.to_string();
-    text.push('\n');
-    text_response(code, "application/json", text.into_bytes(), warnings)
+    let mut text = Vec::new();
+    object::write_json(&mut text, body);
+    text.push(b'\n');
+    text_response(code, "application/json", text, warnings)
 }
 
 fn text_response(code: u16, content_type: &str, body: Vec<u8>, warnings: &[String]) -> Response<ResponseBody> {

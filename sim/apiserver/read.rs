@@ -85,7 +85,7 @@ impl Listed {
             if index > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(item.to_string().as_bytes());
+            object::write_json(&mut out, item);
         }
         out.extend_from_slice(b"]}\n");
         out

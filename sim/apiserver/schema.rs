@@ -6,6 +6,7 @@
 //! which structural schemas may only use for value validation. Read "Extend the Kubernetes API with CustomResourceDefinitions" first.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value, json};
@@ -62,7 +63,7 @@ impl Schema {
     pub(crate) fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut unknown = Vec::new();
         let Some(map) = object.as_object_mut() else { return unknown };
-        self.prune_map(&self.root, map, "", &mut unknown);
+        self.prune_map(&self.root, map, &Path::Top, &mut unknown);
         unknown
     }
 
@@ -74,7 +75,7 @@ impl Schema {
     /// Everything that a valid object must not have.
     pub(crate) fn validate(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        self.validate_node(&self.root, object, "", 0, &mut errors);
+        self.validate_node(&self.root, object, &Path::Top, 0, &mut errors);
         errors
     }
 
@@ -85,37 +86,37 @@ impl Schema {
         }
     }
 
-    fn prune_node(&self, node: &Node, value: &mut Value, path: &str, unknown: &mut Vec<String>) {
+    fn prune_node(&self, node: &Node, value: &mut Value, path: &Path<'_>, unknown: &mut Vec<String>) {
         let node = self.resolve(node);
         match value {
             Value::Object(map) => self.prune_map(node, map, path, unknown),
             Value::Array(list) => {
                 let Some(items) = &node.items else { return };
                 for (index, item) in list.iter_mut().enumerate() {
-                    self.prune_node(items, item, &format!("{path}[{index}]"), unknown);
+                    self.prune_node(items, item, &Path::Index(path, index), unknown);
                 }
             }
             _ => {}
         }
     }
 
-    fn prune_map(&self, node: &Node, map: &mut Map<String, Value>, path: &str, unknown: &mut Vec<String>) {
+    fn prune_map(&self, node: &Node, map: &mut Map<String, Value>, path: &Path<'_>, unknown: &mut Vec<String>) {
         if !self.custom {
             // Go's decoder takes null for "not there".
             map.retain(|_, value| !value.is_null());
         }
         let open = node.preserve || node.additional.is_some() || (!self.custom && node.properties.is_empty());
-        let whole_object = node.embedded || (self.custom && path.is_empty());
+        let whole_object = node.embedded || (self.custom && path.is_top());
         let implied = |key: &str| whole_object && matches!(key, "apiVersion" | "kind" | "metadata");
         let dropped: Vec<String> =
             map.keys().filter(|key| !open && !implied(key) && !node.properties.contains_key(*key)).cloned().collect();
         for key in dropped {
             map.remove(&key);
-            unknown.push(join(path, &key));
+            unknown.push(Path::Key(path, &key).to_string());
         }
         for (key, value) in map.iter_mut() {
             if let Some(child) = node.properties.get(key).or(node.additional.as_deref()) {
-                self.prune_node(child, value, &join(path, key), unknown);
+                self.prune_node(child, value, &Path::Key(path, key), unknown);
             }
         }
     }
@@ -144,14 +145,14 @@ impl Schema {
         }
     }
 
-    fn validate_node(&self, node: &Node, value: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
+    fn validate_node(&self, node: &Node, value: &Value, path: &Path<'_>, depth: usize, errors: &mut Vec<FieldError>) {
         let (is_quantity, node) = (node.is_quantity(), self.resolve(node));
         if depth > DEPTH_MAX || (value.is_null() && (node.nullable || !self.custom)) {
             return;
         }
         let fits = node.takes(value) || (is_quantity && value.is_number());
         if !fits {
-            errors.push(FieldError::wrong_type(path, type_of(value), node.types.first().map_or("string", String::as_str)));
+            errors.push(FieldError::wrong_type(path.to_string(), type_of(value), node.types.first().map_or("string", String::as_str)));
             return;
         }
         node.check_value(value, path, errors);
@@ -160,29 +161,29 @@ impl Schema {
             Value::Array(list) => {
                 let Some(items) = &node.items else { return };
                 for (index, item) in list.iter().enumerate() {
-                    self.validate_node(items, item, &format!("{path}[{index}]"), depth + 1, errors);
+                    self.validate_node(items, item, &Path::Index(path, index), depth + 1, errors);
                 }
             }
             _ => {}
         }
     }
 
-    fn validate_map(&self, node: &Node, map: &Map<String, Value>, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
+    fn validate_map(&self, node: &Node, map: &Map<String, Value>, path: &Path<'_>, depth: usize, errors: &mut Vec<FieldError>) {
         // The status of a built-in kind may be partial: Go's zero values stand for what is missing.
-        let partial = !self.custom && (path == "status" || path.starts_with("status."));
+        let partial = !self.custom && path.starts_with("status");
         for key in node.required.iter().filter(|key| !partial && !map.contains_key(*key)) {
             let zero_is_fine = !self.custom && node.properties.get(key).is_some_and(|child| child.zero_is_fine(key));
             if !zero_is_fine {
-                errors.push(FieldError::required(join(path, key), ""));
+                errors.push(FieldError::required(Path::Key(path, key).to_string(), ""));
             }
         }
         for (key, value) in map {
             // metadata is the server's own business, checked elsewhere with its own sentences.
-            if self.custom && path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            if self.custom && path.is_top() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
                 continue;
             }
             if let Some(child) = node.properties.get(key).or(node.additional.as_deref()) {
-                self.validate_node(child, value, &join(path, key), depth + 1, errors);
+                self.validate_node(child, value, &Path::Key(path, key), depth + 1, errors);
             }
         }
     }
@@ -244,12 +245,12 @@ impl Node {
         self.types.is_empty() || self.types.iter().any(|wanted| is_of_type(value, wanted))
     }
 
-    fn check_value(&self, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    fn check_value(&self, value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         if !self.allowed.is_empty() && !self.allowed.contains(value) {
             let names: Vec<&str> = self.allowed.iter().filter_map(Value::as_str).collect();
-            errors.push(FieldError::unsupported(path, value, &names));
+            errors.push(FieldError::unsupported(path.to_string(), value, &names));
         }
-        let mut refuse = |detail: String| errors.push(FieldError::invalid(path, value, format!("{path} in body {detail}")));
+        let mut refuse = |detail: String| errors.push(FieldError::invalid(path.to_string(), value, format!("{path} in body {detail}")));
         if let (Some(pattern), Some(text)) = (&self.pattern, value.as_str())
             && !pattern.is_match(text)
         {
@@ -357,8 +358,41 @@ fn generate() -> Map<String, Value> {
     definitions
 }
 
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+/// Where a value is in its object. Written out only for what is wrong with it: nearly always nothing is.
+enum Path<'a> {
+    /// The object itself.
+    Top,
+    /// A field of what is there.
+    Key(&'a Self, &'a str),
+    /// An item of the list that is there.
+    Index(&'a Self, usize),
+}
+
+impl Path<'_> {
+    fn is_top(&self) -> bool {
+        matches!(self, Path::Top)
+    }
+
+    /// Whether it is this field of the object, or below it.
+    fn starts_with(&self, field: &str) -> bool {
+        match self {
+            Path::Top => false,
+            Path::Key(Path::Top, key) => *key == field,
+            Path::Key(path, _) | Path::Index(path, _) => path.starts_with(field),
+        }
+    }
+}
+
+/// `spec.ports[0].port`.
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Top => Ok(()),
+            Path::Key(Path::Top, key) => f.write_str(key),
+            Path::Key(path, key) => write!(f, "{path}.{key}"),
+            Path::Index(path, index) => write!(f, "{path}[{index}]"),
+        }
+    }
 }
 
 fn type_of(value: &Value) -> &'static str {

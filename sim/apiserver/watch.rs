@@ -28,7 +28,7 @@ use crate::selector::Selection;
 use crate::server::{ApiServer, ResponseBody};
 use crate::status::{ApiError, FieldError};
 use crate::store::{Change, Compacted};
-use crate::{read, table};
+use crate::{object, read, table};
 
 /// The watch cache's bookmark frequency.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -390,7 +390,7 @@ impl Drop for Watch {
 
 fn line(event: &str, object: &Value) -> Vec<u8> {
     let mut line = format!("{{\"type\":\"{event}\",\"object\":").into_bytes();
-    line.extend_from_slice(object.to_string().as_bytes());
+    object::write_json(&mut line, object);
     line.extend_from_slice(b"}\n");
     line
 }

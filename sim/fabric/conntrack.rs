@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use rand_chacha::ChaCha8Rng;
 
 use crate::packet::{Segment, readdress};
@@ -60,8 +62,8 @@ const PORTS: std::ops::RangeInclusive<u16> = 32768..=60999;
 pub(crate) struct Conntrack {
     /// By number.
     connections: BTreeMap<u64, Connection>,
-    /// Both tuples of each, with 0 for the original direction and 1 for the reply.
-    by_tuple: BTreeMap<Tuple, (u64, usize)>,
+    /// Both tuples of each, with 0 for the original direction and 1 for the reply. One look-up a packet; hashed by a fixed seed, and never gone through.
+    by_tuple: HashMap<Tuple, (u64, usize), FixedState>,
     /// The next number.
     next: u64,
 }

@@ -335,6 +335,9 @@ impl Fabric {
 
     /// Machines whose interfaces or routes may answer differently since the last call, each once.
     pub fn take_changed(&mut self) -> Vec<MachineId> {
+        if self.changed.is_empty() {
+            return Vec::new();
+        }
         std::mem::take(&mut self.changed).into_iter().collect()
     }
 
