@@ -123,7 +123,9 @@ impl Operator {
         let mut said = Vec::new();
         for object in list["items"].as_array().into_iter().flatten() {
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            said.push(self.delete(&ObjectRef { resource: resource.to_owned(), name, namespace: namespace.map(str::to_owned) }, true).await?);
+            said.push(
+                self.delete(&ObjectRef { resource: resource.to_owned(), name, namespace: namespace.map(str::to_owned) }, true).await?,
+            );
         }
         if said.is_empty() { Ok("No resources found".to_owned()) } else { Ok(said.join("\n")) }
     }
