@@ -202,15 +202,15 @@ fn translated(event: &Event, by_bellhop: bool, number: impl FnOnce(&Frame) -> Nu
             What::Switched { switch: SwitchIndex(switch.index()), port: *port, frame: number(frame) }
         }
         Event::Neighbor { nic, address, state, mac } => {
-            What::Neighbor { nic: NicIndex(nic.index()), address: IpAddr::from(*address), state: state.to_string(), mac: *mac }
+            What::Neighbor { nic: NicIndex(nic.index()), address: *address, state: state.to_string(), mac: *mac }
         }
         Event::Echo { machine, to, echo, .. } => {
             let outcome = match echo.outcome {
                 FabricEcho::Answered { round_trip, ttl } => EchoOutcome::Answered { round_trip, ttl },
-                FabricEcho::Unreachable { from, code } => EchoOutcome::Unreachable { from: IpAddr::from(from), code },
+                FabricEcho::Unreachable { from, code } => EchoOutcome::Unreachable { from, code },
                 FabricEcho::Lost => EchoOutcome::Lost,
             };
-            What::Echo { machine: MachineIndex(machine.index()), to: IpAddr::from(*to), sequence: echo.sequence, sent: echo.sent, outcome }
+            What::Echo { machine: MachineIndex(machine.index()), to: *to, sequence: echo.sequence, sent: echo.sent, outcome }
         }
         Event::Curl { machine, report, .. } => curl(MachineIndex(machine.index()), report),
         Event::Served { machine, pod, client } => {
