@@ -204,7 +204,7 @@ mod tests {
     fn a_node_that_a_user_wrote_may_be_left_at_once() {
         let mut by_a_user = service("web", 50, "nonsense");
         by_a_user.client = bellhop_apiserver::ClientName::from("kubectl");
-        let repaired = vec![node("a", 0, "True"), service("web", 1, "a"), by_a_user, service("web", 50, "a")];
+        let repaired = vec![node("a", 0, "True"), slice(0, &["c"]), service("web", 1, "a"), by_a_user, service("web", 50, "a")];
         assert_eq!(broken(judge(&evidence(repaired.clone(), Vec::new()))), [""; 0]);
         // Once it is repaired, what the user wrote before is no cause any more.
         let moved = [repaired, vec![service("web", 90, "b")]].concat();

@@ -352,5 +352,24 @@ mod tests {
                 prop_assert_eq!(announcer.carrier(address), carrier);
             }
         }
+
+        /// As `fuzz/targets/frame.rs`, which has more time.
+        #[test]
+        fn nothing_that_strangers_send_becomes_an_answer(
+            frames in prop::collection::vec(prop::collection::vec((0_usize..42, any::<u8>()), 0..4), 0..20),
+        ) {
+            let mut announcer = announcer(Voice::Answering);
+            for changes in frames {
+                let mut frame = Vec::new();
+                who_has(VIP).emit(&mut frame);
+                changes.into_iter().for_each(|(position, byte)| frame[position] = byte);
+                let Ok(message) = ArpMessage::parse(&frame) else { continue };
+                if let Ok(reply) = answer(&mut announcer, &message) {
+                    prop_assert_eq!((reply.operation, reply.source, reply.destination), (Operation::Reply, MASTER1, message.sender_mac));
+                    prop_assert_eq!((reply.sender_mac, reply.sender_ip), (WORKER_P001, VIP));
+                }
+            }
+            prop_assert!(answer(&mut announcer, &who_has(VIP)).is_ok());
+        }
     }
 }
