@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// The settings of one NIC and one family, /proc/sys/net/{ipv4,ipv6}/neigh/<nic>/* and conf/<nic>/*.
+/// The settings of one NIC and one family, `/proc/sys/net/{ipv4,ipv6}/neigh/<nic>/*` and `conf/<nic>/*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighborSettings {
     /// base_reachable_time: an entry stays REACHABLE for half to one and a half of it, redrawn every five minutes.
