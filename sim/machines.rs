@@ -35,7 +35,7 @@ pub(crate) struct Machines {
     pub(crate) nodes: BTreeMap<String, (Ipv4Addr, Ipv4Net)>,
     /// Switches by name; one that a NIC has for itself is called as both: `master1 eth1`.
     pub(crate) switches: BTreeMap<String, SwitchId>,
-    /// The IPv4 addresses on NICs.
+    /// The IPv4 addresses on the NICs of nodes and routers.
     own: BTreeMap<Ipv4Addr, String>,
 }
 
@@ -49,7 +49,7 @@ impl Machines {
         macs
     }
 
-    /// The IPv4 addresses that machines have on their NICs, and whose each is.
+    /// The IPv4 addresses on the NICs of nodes and routers, and whose each is. A client may have one that Bellhop gave away: nobody can know.
     pub(crate) fn addresses(&self) -> BTreeMap<Ipv4Addr, String> {
         self.own.clone()
     }
@@ -104,6 +104,7 @@ pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines)
         let config = MachineConfig::new(name).profile(profile(client.stack));
         builder.machine(topology, name, with_gateway(config, client.gateway), &BTreeMap::from([("eth0".to_owned(), nic)]));
     }
+    builder.machines.own = own_addresses(topology);
     builder.fabric.take_changed();
     Ok((builder.fabric, builder.machines))
 }
@@ -154,7 +155,6 @@ impl Builder {
         for (nic, card) in nics {
             let mac = self.mac(name, nic, card.mac);
             let addresses: Vec<IpNet> = [Some(card.ip), card.ipv6.map(IpNet::V6)].into_iter().flatten().collect();
-            self.machines.own.extend(addresses.iter().filter_map(|net| v4(*net)).map(|address| (address, name.to_owned())));
             let addresses =
                 addresses.into_iter().map(|net| InterfaceAddress { address: net.addr(), prefix_length: net.prefix_len() }).collect();
             config.nics.push(NicConfig { name: nic.as_str().into(), mac, addresses });
@@ -216,6 +216,16 @@ fn profile(stack: Stack) -> Profile {
         Stack::IgnoresGratuitous => Profile::IgnoresGratuitous,
         Stack::Defender => Profile::Defender,
     }
+}
+
+/// See [`Machines::addresses`].
+fn own_addresses(topology: &Topology) -> BTreeMap<Ipv4Addr, String> {
+    let nodes = topology.nodes.iter().map(|(name, node)| (name, &node.nics));
+    let routers = topology.routers.iter().map(|(name, router)| (name, &router.nics));
+    let addresses = |(name, nics): (&String, &BTreeMap<String, Nic>)| {
+        nics.values().filter_map(|nic| v4(nic.ip)).map(|address| (address, name.clone())).collect::<Vec<_>>()
+    };
+    nodes.chain(routers).flat_map(addresses).collect()
 }
 
 /// The address that a node is known by.

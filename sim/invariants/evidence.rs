@@ -64,7 +64,7 @@ pub(crate) struct Evidence {
     pub(crate) spoken: Vec<Spoken>,
     /// The MACs of each machine, with the moment from which each was one of its.
     pub(crate) macs: BTreeMap<String, Vec<(Instant, MacAddr)>>,
-    /// Addresses that machines have on their NICs from the start.
+    /// Addresses that nodes and routers have on their NICs from the start.
     pub(crate) own: BTreeMap<Ipv4Addr, String>,
     /// What Bellhop had to cope with.
     pub(crate) ordeal: Ordeal,
