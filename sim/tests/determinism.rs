@@ -4,12 +4,16 @@
 //! drawn from. What each component draws is its own: see the last test.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bellhop_scenario::observation::{Observation, Seen};
 use bellhop_scenario::{Action, Look, Scenario, Target, World, load, parse_in, play};
 use bellhop_sim::SimWorld;
+use bellhop_sim::trace::{Outputs, Played};
 
 /// Plays these, with each of these seeds; `None` is the file's own.
 const FILES: [(&str, &[Option<u64>]); 4] = [
@@ -61,19 +65,23 @@ const TROUBLES: [(&str, &[&str]); 3] = [
 /// The seeds of [`TROUBLES`].
 const SEEDS: [u64; 2] = [1, 2];
 
-/// Tells the child where to write what it played.
+/// Tells the child in which folder to leave what it played.
 const CHILD: &str = "BELLHOP_DETERMINISM_CHILD";
 
 fn scenarios() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
-fn file(name: &str) -> Scenario {
-    load(&scenarios().join(name)).expect("the scenarios are valid")
+/// A scenario, and its text.
+type Situation = (Scenario, String);
+
+fn file(name: &str) -> Situation {
+    let path = scenarios().join(name);
+    (load(&path).expect("the scenarios are valid"), std::fs::read_to_string(&path).expect("it was just read"))
 }
 
 /// The tutorial's Service, from the start, and more.
-fn situation(stop: &str, topology: &str, steps: &[String]) -> Scenario {
+fn situation(stop: &str, topology: &str, steps: &[String]) -> Situation {
     let steps: String = steps.iter().map(|step| format!("  - {{ {step} }}\n")).collect();
     let text = format!(
         "version: 1\nname: determinism\nabout: A test.\nextends: ../base/tutorial.yaml\nseed: 1\nstop: {stop}\n{topology}\
@@ -82,77 +90,91 @@ fn situation(stop: &str, topology: &str, steps: &[String]) -> Scenario {
          expect:\n  - {{ what: it has an address, eventually: {{ within: 1s, after: 0s }},\n      \
          condition: {{ kind: Service, name: porter-layer2-svc, type: bellhop.dev/AddressAssigned, status: \"True\" }} }}\n"
     );
-    parse_in(&scenarios().join("failover"), &text).unwrap_or_else(|refusal| panic!("{refusal}"))
+    (parse_in(&scenarios().join("failover"), &text).unwrap_or_else(|refusal| panic!("{refusal}")), text)
 }
 
-/// All that a run shows: transcript, checks, hash, counts; and whether all passed.
-fn played(scenario: &Scenario, seed: Option<u64>) -> (String, u64, bool) {
+/// All that a run shows: transcript, checks, hash, counts; and whether all passed. Its trace and capture go to `<into>.jsonl` and `<into>.pcapng`.
+fn played((scenario, text): &Situation, seed: Option<u64>, into: &Path) -> (String, u64, bool) {
     let mut world = SimWorld::new(seed);
+    let header = Played::new(scenario, text, seed.unwrap_or(scenario.seed)).expect("its manifests are there");
+    let file = |ending| -> Option<Box<dyn Write>> { Some(Box::new(BufWriter::new(File::create(into.with_extension(ending)).ok()?))) };
+    world.record(header, Outputs { lines: file("jsonl"), capture: file("pcapng"), keep: false });
     let outcome = play(scenario, &mut world).expect("the simulator plays every scenario");
+    world.take_recorded().expect("it was to be recorded").expect("the files can be written");
     let hash = world.trace_hash();
     (format!("{outcome}trace {hash:016x} {:?} {:?}\n", world.counts(), world.judged()), hash, outcome.failed() == 0)
 }
 
-/// Everything, one after the other.
-fn all_played() -> String {
-    let mut text = String::new();
-    for (name, seeds) in FILES {
-        for seed in seeds {
-            text += &format!("== {name} {seed:?}\n{}", played(&file(name), *seed).0);
-        }
-    }
-    for (name, faults) in TROUBLES {
+/// Everything, one after the other. Three files of each run are in the folder: what it shows, its trace, its capture.
+fn play_all(folder: &Path) {
+    let files = FILES.iter().flat_map(|(name, seeds)| seeds.iter().map(|seed| (file(name), *seed)));
+    let troubles = TROUBLES.iter().flat_map(|(_, faults)| {
         let probes = [
             "at: 2s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 100ms }",
             "at: 2s, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\", every: 300ms }",
         ];
-        let steps: Vec<String> = probes.iter().chain(faults).map(|step| (*step).to_owned()).collect();
-        let scenario = situation("60s", "", &steps);
-        for seed in SEEDS {
-            text += &format!("== {name} {seed}\n{}", played(&scenario, Some(seed)).0);
-        }
+        let steps: Vec<String> = probes.iter().chain(*faults).map(|step| (*step).to_owned()).collect();
+        let situation = situation("60s", "", &steps);
+        SEEDS.map(|seed| (situation.clone(), Some(seed)))
+    });
+    for (index, (situation, seed)) in files.chain(troubles).enumerate() {
+        let into = folder.join(format!("{index:02}"));
+        let (shown, ..) = played(&situation, seed, &into);
+        std::fs::write(into.with_extension("txt"), shown).expect("the folder is there");
     }
-    text
+}
+
+/// The files of a folder, in order of their names.
+fn files(folder: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read"));
+    entries.map(|entry| (entry.file_name(), std::fs::read(entry.path()).expect("it can be read"))).collect()
 }
 
 #[test]
-fn twelve_runs_are_the_same_to_the_byte_twice_in_one_process_and_in_another() {
+fn twelve_runs_and_their_traces_are_the_same_to_the_byte_twice_in_one_process_and_in_another() {
     if let Some(into) = std::env::var_os(CHILD) {
-        std::fs::write(into, all_played()).expect("the parent made the folder");
-        return;
+        return play_all(Path::new(&into));
     }
-    let folder = tempfile::tempdir().expect("a folder");
-    let theirs = folder.path().join("played");
-    let this_test = ["--exact", "twelve_runs_are_the_same_to_the_byte_twice_in_one_process_and_in_another"];
+    let [first, second, third] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let this_test = ["--exact", "twelve_runs_and_their_traces_are_the_same_to_the_byte_twice_in_one_process_and_in_another"];
     let mut child = Command::new(std::env::current_exe().expect("this test"))
         .args(this_test)
-        .env(CHILD, &theirs)
+        .env(CHILD, third.path())
         .stdout(Stdio::null())
         .spawn()
         .expect("this test, once more");
-    let (first, second) = (all_played(), all_played());
+    play_all(first.path());
+    play_all(second.path());
     assert!(child.wait().expect("it ends").success(), "the child failed");
-    let child = std::fs::read_to_string(&theirs).expect("the child wrote it");
-    assert_eq!(first.matches("\n== ").count() + 1, 12);
-    for (played, whose) in [(second, "the second time"), (child, "in another process")] {
-        let differs = first.lines().zip(played.lines()).find(|(one, other)| one != other);
-        assert!(first == played, "{whose} it was otherwise: {differs:?}");
+    let expected = files(first.path());
+    assert_eq!(expected.len(), 12 * 3);
+    for (folder, whose) in [(second, "the second time"), (third, "in another process")] {
+        let found = files(folder.path());
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{whose}");
+        for (name, bytes) in &expected {
+            let same = bytes.iter().zip(&found[name]).take_while(|(one, other)| one == other).count();
+            assert!(*bytes == found[name], "{whose} {} was otherwise from byte {same} of {}", name.display(), bytes.len());
+        }
     }
 }
 
 #[test]
 fn another_seed_is_another_run_that_passes_too() {
-    let scenario = file("tutorial/tutorial-cluster.yaml");
-    let (own, other) = (played(&scenario, None), played(&scenario, Some(7)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let situation = file("tutorial/tutorial-cluster.yaml");
+    let [own, other] = [None, Some(7)].map(|seed| played(&situation, seed, &folder.path().join("run")));
     assert_ne!(own.1, other.1);
     assert!(other.2, "{}", other.0);
 }
 
 #[test]
 fn a_run_before_it_in_the_same_process_changes_nothing() {
-    let alone = played(&file("pools/service-deleted.yaml"), Some(3));
-    played(&file("tutorial/tutorial-local.yaml"), Some(1));
-    assert_eq!(played(&file("pools/service-deleted.yaml"), Some(3)), alone);
+    let folder = tempfile::tempdir().expect("a folder");
+    let into = folder.path().join("run");
+    let situation = file("pools/service-deleted.yaml");
+    let alone = played(&situation, Some(3), &into);
+    played(&file("tutorial/tutorial-local.yaml"), Some(1), &into);
+    assert_eq!(played(&situation, Some(3), &into), alone);
 }
 
 /// Two clients of which each asks a worker of its own, so that their frames share no cable.
@@ -177,7 +199,7 @@ fn components(without: Option<&str>) -> BTreeMap<&'static str, Vec<String>> {
     let after = ["at: 15s, run: kubectl rollout restart deployment porter-layer2", "at: 16s, apply: ../manifests/svc-second.yaml"];
     let faults = FAULTS.iter().filter(|(name, _)| Some(*name) != without).map(|(_, fault)| *fault);
     let steps: Vec<String> = probes.into_iter().chain(faults).chain(after).map(str::to_owned).collect();
-    let scenario = situation("25s", TWO_CLIENTS, &steps);
+    let (scenario, _) = situation("25s", TWO_CLIENTS, &steps);
     let kinds = [("v1", "Pod"), ("v1", "Service"), ("coordination.k8s.io/v1", "Lease")];
     let looks = kinds.map(|(api_version, kind)| Look::Objects { api_version: api_version.to_owned(), kind: kind.to_owned() });
     let mut world = SimWorld::new(None);
