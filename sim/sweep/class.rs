@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::draw::Ground;
+use super::draw::{Ground, POOL};
 
 /// A class of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,13 +39,15 @@ pub(crate) enum Class {
     ApiState,
     /// One replica alone does not reach it.
     Partition,
-    /// People and controllers: drain, cordon, roll-outs, scaling, edits, deletions; pods that are not ready.
+    /// People and controllers: drain, cordon, roll-outs, scaling, deletions; pods that are not ready.
     Kubernetes,
+    /// Edits of Services and pools at bad moments, a pool deleted while it is used.
+    Edits,
 }
 
 impl Class {
     /// All of them, in the order in which reports list them.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Power,
         Self::Freeze,
         Self::ClockRate,
@@ -59,6 +61,7 @@ impl Class {
         Self::ApiState,
         Self::Partition,
         Self::Kubernetes,
+        Self::Edits,
     ];
 
     /// Its name, also of its stream.
@@ -77,6 +80,7 @@ impl Class {
             Self::ApiState => "api-state",
             Self::Partition => "partition",
             Self::Kubernetes => "kubernetes",
+            Self::Edits => "edits",
         }
     }
 
@@ -108,6 +112,7 @@ impl Class {
                 Self::ApiState => steps.api_state(),
                 Self::Partition => steps.partition(),
                 Self::Kubernetes => steps.kubernetes(),
+                Self::Edits => steps.edits(),
             }
         }
         steps.steps
@@ -276,7 +281,7 @@ impl Steps<'_> {
     fn kubernetes(&mut self) {
         let at = self.moment();
         let (worker, service) = (self.ground.worker(self.rng), self.ground.service(self.rng));
-        match self.rng.random_range(0..9) {
+        match self.rng.random_range(0..8) {
             0 => {
                 self.kubectl(at, &format!("drain {worker} --ignore-daemonsets"));
                 let again = (at + Duration::from_secs(15)).min(self.ground.window.1);
@@ -295,19 +300,45 @@ impl Steps<'_> {
                 let again = at + Duration::from_millis(self.rng.random_range(10..=5_000));
                 self.kubectl(again.min(self.ground.window.1), &format!("apply -f {}", service.1));
             }
-            5 => {
-                let policy = one_of(self.rng, &["Local", "Cluster"]);
-                let set = json!({ "spec.externalTrafficPolicy": policy });
-                self.at(at, "edit", json!({ "kind": "Service", "name": service.0, "set": set }));
-            }
-            6 => self.kubectl(at, &format!("delete node {worker}")),
-            7 => self.lasting("unready", |_, _| json!({ "deployment": "porter-layer2", "machine": worker }), 500, 10_000),
+            5 => self.kubectl(at, &format!("delete node {worker}")),
+            6 => self.lasting("unready", |_, _| json!({ "deployment": "porter-layer2", "machine": worker }), 500, 10_000),
             _ => {
                 let label = "node.kubernetes.io/exclude-from-external-load-balancers";
                 self.kubectl(at, &format!("label nodes {worker} {label}=true --overwrite"));
                 let again = (at + Duration::from_secs(10)).min(self.ground.window.1);
                 self.kubectl(again, &format!("label nodes {worker} {label}-"));
             }
+        }
+    }
+
+    fn edits(&mut self) {
+        let at = self.moment();
+        let (service, _) = self.ground.service(self.rng);
+        let edit = |steps: &mut Self, kind: &str, name: &str, path: &str, value: Value| {
+            steps.at(at, "edit", json!({ "kind": kind, "name": name, "set": { path: value } }));
+        };
+        match self.rng.random_range(0..7) {
+            0 | 1 => {
+                let policy = one_of(self.rng, &["Local", "Cluster"]);
+                edit(self, "Service", service, "spec.externalTrafficPolicy", json!(policy));
+            }
+            2 => {
+                let address = format!("192.168.0.{}", self.rng.random_range(90..=101));
+                edit(self, "Service", service, "spec.loadBalancerIP", json!(address));
+            }
+            3 => {
+                let node = if self.rng.random_bool(0.5) { self.ground.worker(self.rng) } else { "no-such-node".to_owned() };
+                self.kubectl(at, &format!("annotate svc {service} layer2.porter.kubesphere.io/v1alpha1={node} --overwrite"));
+            }
+            4 => {
+                let range = one_of(self.rng, &["192.168.0.91-192.168.0.92", "192.168.0.92-192.168.0.99", "192.168.0.91-192.168.0.110"]);
+                edit(self, "eip", POOL, "spec.address", json!(range));
+            }
+            5 => {
+                let disable = self.rng.random_bool(0.7);
+                edit(self, "eip", POOL, "spec.disable", json!(disable));
+            }
+            _ => self.kubectl(at, &format!("delete eip {POOL} --wait=false")),
         }
     }
 }

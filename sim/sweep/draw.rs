@@ -22,6 +22,12 @@ const WINDOW: (Duration, Duration) = (Duration::from_secs(10), Duration::from_se
 /// How likely a class is on.
 const ON: f64 = 0.3;
 
+/// The pool of all Services.
+pub(super) const POOL: &str = "porter-layer2-eip";
+
+/// The kinds that clients are drawn of; most are Linux, which the others are compared with.
+const STACKS: [&str; 6] = ["linux", "linux", "windows", "slow-cache", "ignores-gratuitous", "defender"];
+
 /// The Services there may be, each with its manifest, relative to a folder of `scenarios/`.
 const SERVICES: [(&str, &str); 3] = [
     ("porter-layer2-svc", "../seed/porter-layer2-svc.yaml"),
@@ -45,8 +51,10 @@ pub(super) struct Ground {
     pub(super) window: (Duration, Duration),
     workers: Vec<String>,
     replicas: Vec<String>,
-    clients: Vec<String>,
-    switches: Vec<String>,
+    /// Clients, each with its kind.
+    clients: Vec<(String, &'static str)>,
+    /// Switches, each with what its maker gave it.
+    switches: Vec<(String, Value)>,
     services: Vec<(&'static str, &'static str)>,
 }
 
@@ -88,31 +96,38 @@ pub(crate) fn draw(seed: u64, may: &BTreeSet<Class>) -> Drawn {
     Drawn { text: to_yaml(&scenario), classes, steps: steps.into_iter().map(|(at, class, _)| (at, class)).collect() }
 }
 
+/// A switch as it is written: most are plain, some have a small table, some a limit for broadcasts.
+fn switch(rng: &mut ChaCha8Rng) -> Value {
+    match rng.random_range(0..5) {
+        0 => json!({ "segment": "lan0", "table-size": 4 }),
+        1 => json!({ "segment": "lan0", "storm-limit": 200 }),
+        _ => json!({ "segment": "lan0" }),
+    }
+}
+
 impl Ground {
     fn draw(rng: &mut ChaCha8Rng) -> Self {
         let workers: Vec<String> = (1..=rng.random_range(2..=4)).map(|index| format!("worker-{index}")).collect();
         let count = rng.random_range(1..=workers.len().min(2) + 1);
         let replicas = std::iter::once("master1".to_owned()).chain(workers.iter().cloned()).take(count).collect();
-        let clients = (1..=rng.random_range(1..=3)).map(|index| format!("client-{index}")).collect();
-        let switches = (0..one_of(rng, &[1, 1, 2, 3])).map(|index| format!("sw{index}")).collect();
+        let clients = (1..=rng.random_range(1..=3)).map(|index| (format!("client-{index}"), one_of(rng, &STACKS))).collect();
+        let switches = (0..one_of(rng, &[1, 1, 2, 3])).map(|index| (format!("sw{index}"), switch(rng))).collect();
         let services = SERVICES[..rng.random_range(1..=SERVICES.len())].to_vec();
         Self { window: WINDOW, workers, replicas, clients, switches, services }
     }
 
     /// Addresses and MACs in the manner of the tutorial.
     fn topology(&self) -> Value {
-        let switch = |index: usize| json!(self.switches[index % self.switches.len()]);
+        let switch = |index: usize| json!(self.switches[index % self.switches.len()].0);
         let eth0 = |index: usize, last: usize| json!({ "eth0": { "switch": switch(index), "ip": format!("192.168.0.{last}/24") } });
         let workers = self.workers.iter().enumerate().map(|(index, name)| (name.clone(), json!({ "nics": eth0(index + 1, index + 3) })));
         let master = ("master1".to_owned(), json!({ "roles": ["control-plane"], "nics": eth0(0, 2) }));
         let nodes: serde_json::Map<String, Value> = std::iter::once(master).chain(workers).collect();
-        let clients = self
-            .clients
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (name.clone(), json!({ "switch": switch(index + 1), "ip": format!("192.168.0.{}/24", index + 50) })));
-        let switches: serde_json::Map<String, Value> =
-            self.switches.iter().map(|name| (name.clone(), json!({ "segment": "lan0" }))).collect();
+        let clients = self.clients.iter().enumerate().map(|(index, (name, stack))| {
+            let ip = format!("192.168.0.{}/24", index + 50);
+            (name.clone(), json!({ "switch": switch(index + 1), "ip": ip, "stack": stack }))
+        });
+        let switches: serde_json::Map<String, Value> = self.switches.iter().cloned().collect();
         let mut topology = json!({
             "segments": { "lan0": { "ipv4": "192.168.0.0/24" } },
             "switches": switches,
@@ -127,7 +142,7 @@ impl Ground {
 
     /// Three switches are a ring, so that a cut one has another way.
     fn uplinks(&self) -> Vec<[String; 2]> {
-        let pair = |one: usize, other: usize| [self.switches[one].clone(), self.switches[other].clone()];
+        let pair = |one: usize, other: usize| [self.switches[one].0.clone(), self.switches[other].0.clone()];
         match self.switches.len() {
             0 | 1 => Vec::new(),
             2 => vec![pair(0, 1)],
@@ -156,7 +171,7 @@ impl Ground {
             let scale = json!({ "run": format!("kubectl scale deployment porter-layer2 --replicas={replicas}") });
             steps.push((Duration::from_secs(1), None, scale));
         }
-        for client in &self.clients {
+        for (client, _) in &self.clients {
             for index in 0..self.services.len() {
                 let url = format!("http://192.168.0.{}", 91 + index);
                 let curl = json!({ "from": client, "url": url, "every": "500ms", "limit": "1s" });
@@ -171,7 +186,7 @@ impl Ground {
     }
 
     pub(super) fn client(&self, rng: &mut ChaCha8Rng) -> String {
-        self.clients[rng.random_range(0..self.clients.len())].clone()
+        self.clients[rng.random_range(0..self.clients.len())].0.clone()
     }
 
     pub(super) fn service(&self, rng: &mut ChaCha8Rng) -> (&'static str, &'static str) {
