@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use bellhop_core::lease::LeaseWrite;
 use bellhop_core::name::NodeName;
-use bellhop_core::object::{Subject, Write, Written};
+use bellhop_core::object::{Event, Subject, Write, Written};
 use bellhop_core::replica::Replica;
 use bellhop_core::time::Instant;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -25,10 +25,13 @@ use crate::event::Events;
 use crate::lease;
 use crate::outage::Outages;
 use crate::watches::{Input, Watches};
-use crate::write::{NotWritten, Writer};
+use crate::write::{NotLeased, NotWritten, Writer};
 
 /// Writes at once, beside the Lease's. A quarter of the concurrency at which kube-apiserver's default priority level begins to queue.
 const WRITES_MAX: usize = 32;
+
+/// Events at once, beside those: a server that hangs on them holds nothing else up.
+const EVENTS_MAX: usize = 4;
 
 /// The writes under way.
 pub(crate) struct Jobs {
@@ -38,6 +41,7 @@ pub(crate) struct Jobs {
     events: Events,
     lease: Option<Job<Finished>>,
     running: BTreeMap<u64, Job<Finished>>,
+    telling: BTreeMap<u64, Job<Finished>>,
     serial: u64,
 }
 
@@ -46,7 +50,7 @@ type Job<T> = Pin<Box<dyn Future<Output = T>>>;
 /// How a write ended.
 pub(crate) enum Finished {
     /// The Lease's.
-    Lease(Result<Box<Lease>, NotWritten>),
+    Lease(Result<Box<Lease>, NotLeased>),
     /// An Eip's.
     Pool(Subject, Result<Box<DynamicObject>, NotWritten>),
     /// A Service's.
@@ -60,12 +64,17 @@ impl Jobs {
     pub(crate) fn new(client: Client, clock: Rc<dyn Clock>, namespace: String, node: &NodeName, rng: ChaCha8Rng) -> Self {
         let writer = Writer::new(client, clock.clone());
         let events = Events::new(node.to_string(), rng);
-        Self { writer, clock, namespace, events, lease: None, running: BTreeMap::new(), serial: 0 }
+        Self { writer, clock, namespace, events, lease: None, running: BTreeMap::new(), telling: BTreeMap::new(), serial: 0 }
     }
 
     /// Whether another write may begin.
     pub(crate) fn have_room(&self) -> bool {
         self.running.len() < WRITES_MAX
+    }
+
+    /// Whether another Event may be told.
+    pub(crate) fn have_room_for_event(&self) -> bool {
+        self.telling.len() < EVENTS_MAX
     }
 
     /// Until when anything but the Lease may be written, also by what is under way.
@@ -103,17 +112,21 @@ impl Jobs {
                     Finished::Service(Subject::Service(service), result.map(Box::new))
                 })
             }
-            Write::Event(event) => {
-                let Some(meta) = metadata(&event.subject, watches) else { return };
-                let write = self.events.write(event, &meta, self.clock.wall());
-                Box::pin(async move { Finished::Event(writer.event(write).await) })
-            }
         };
         self.serial += 1;
         self.running.insert(self.serial, job);
     }
 
-    /// The next write that has ended: the Lease's first, then the one that began first.
+    /// Begins to tell an Event; of an object that is gone nothing is told.
+    pub(crate) fn start_event(&mut self, event: Event, watches: &Watches) {
+        let Some(meta) = metadata(&event.subject, watches) else { return };
+        let write = self.events.write(event, &meta, self.clock.wall());
+        let writer = self.writer.clone();
+        self.serial += 1;
+        self.telling.insert(self.serial, Box::pin(async move { Finished::Event(writer.event(write).await) }));
+    }
+
+    /// The next write that has ended: the Lease's first, then the one that began first, Events last.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Finished> {
         if let Some(job) = &mut self.lease
             && let Poll::Ready(finished) = job.as_mut().poll(cx)
@@ -121,14 +134,18 @@ impl Jobs {
             self.lease = None;
             return Poll::Ready(finished);
         }
-        let ended = self.running.iter_mut().find_map(|(serial, job)| match job.as_mut().poll(cx) {
-            Poll::Ready(finished) => Some((*serial, finished)),
-            Poll::Pending => None,
-        });
-        let Some((serial, finished)) = ended else { return Poll::Pending };
-        self.running.remove(&serial);
-        Poll::Ready(finished)
+        first_ended(&mut self.running, cx).or_else(|| first_ended(&mut self.telling, cx)).map_or(Poll::Pending, Poll::Ready)
     }
+}
+
+/// Takes out the first job that has ended.
+fn first_ended(jobs: &mut BTreeMap<u64, Job<Finished>>, cx: &mut Context<'_>) -> Option<Finished> {
+    let (serial, finished) = jobs.iter_mut().find_map(|(serial, job)| match job.as_mut().poll(cx) {
+        Poll::Ready(finished) => Some((*serial, finished)),
+        Poll::Pending => None,
+    })?;
+    jobs.remove(&serial);
+    Some(finished)
 }
 
 impl Finished {
@@ -136,7 +153,7 @@ impl Finished {
     pub(crate) fn learn(&mut self, watches: &mut Watches, outages: &mut Outages) -> Option<Input> {
         match self {
             Self::Lease(result) => {
-                say("write the Lease", result.as_ref().err(), outages);
+                say("write the Lease", result.as_ref().err().map(|refused| &refused.why), outages);
                 None
             }
             Self::Pool(_, result) => {
@@ -161,7 +178,11 @@ impl Finished {
         let ended = |error: Option<&NotWritten>| error.map_or(Written::Done, |error| error.written);
         match self {
             Self::Lease(result) => {
-                replica.handle_lease_written(now, result.map(|lease| lease::record(&lease)).map_err(|error| error.written));
+                let standing = result.as_ref().err().and_then(|refused| refused.standing.as_deref()).map(lease::record);
+                replica.handle_lease_written(now, result.map(|lease| lease::record(&lease)).map_err(|refused| refused.why.written));
+                if standing.is_some() {
+                    replica.handle_lease(now, standing);
+                }
             }
             Self::Pool(subject, result) => replica.handle_written(now, &subject, ended(result.as_ref().err())),
             Self::Service(subject, result) => replica.handle_written(now, &subject, ended(result.as_ref().err())),

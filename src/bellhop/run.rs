@@ -183,6 +183,10 @@ impl Program {
             let Some(write) = self.replica.poll_write(now) else { break };
             self.jobs.start(write, &self.watches);
         }
+        while self.jobs.have_room_for_event() {
+            let Some(event) = self.replica.poll_event(now) else { break };
+            self.jobs.start_event(event, &self.watches);
+        }
         while let Some(notice) = self.replica.poll_notice() {
             log(&notice);
         }

@@ -43,6 +43,15 @@ impl NotWritten {
     }
 }
 
+/// Why the Lease was not written.
+#[derive(Debug)]
+pub(crate) struct NotLeased {
+    /// As for any write.
+    pub(crate) why: NotWritten,
+    /// What stands there instead, if it was read after a conflict.
+    pub(crate) standing: Option<Box<Lease>>,
+}
+
 impl From<kube::Error> for NotWritten {
     fn from(error: kube::Error) -> Self {
         // 409: somebody else wrote, or it is there already. 404: it is gone. The watch brings the new state of both.
@@ -65,7 +74,7 @@ impl Writer {
         Self { client, clock, fence: Rc::default() }
     }
 
-    /// It may write until then; `None`: not at all. Holds for writes under way too: what they have not sent yet they do not send.
+    /// It may write until then, but for the Lease; `None`: not at all. Holds for writes under way too: what they have not sent yet they do not send.
     pub(crate) fn set_fence(&self, until: Option<Instant>) {
         self.fence.set(until);
     }
@@ -82,7 +91,7 @@ impl Writer {
         let object = render::pool_status(&object, &status, self.clock.wall());
         let name = object.metadata.name.clone().unwrap_or_default();
         let api = self.eips();
-        self.limited(WRITE_LIMIT, api.replace_status(&name, &PostParams::default(), &object)).await
+        self.written(api.replace_status(&name, &PostParams::default(), &object)).await
     }
 
     /// Puts our finalizer on an Eip or takes it off, if `object` still has `version`.
@@ -97,7 +106,7 @@ impl Writer {
         let patch = render::pool_finalizer_patch(&object, present);
         let name = object.metadata.name.clone().unwrap_or_default();
         let api = self.eips();
-        self.limited(WRITE_LIMIT, api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await
+        self.written(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await
     }
 
     /// Brings a Service to this state, if `object` still has `version`: status first, then metadata.
@@ -114,27 +123,37 @@ impl Writer {
         let name = object.metadata.name.clone().unwrap_or_default();
         let api: Api<Service> = Api::namespaced(self.client.clone(), &namespace);
         if let Some(patch) = render::service_status_patch(&object, &status, self.clock.wall()) {
-            object = self.limited(WRITE_LIMIT, api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))).await?;
+            object = self.written(api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))).await?;
         }
         if let Some(patch) = render::service_metadata_patch(&object, &status, remove_foreign_finalizer) {
-            if self.fence.get().is_none_or(|until| self.clock.now() >= until) {
-                return Err(NotWritten { written: Written::Conflict, error: "leadership ended between two writes".to_owned() });
-            }
-            object = self.limited(WRITE_LIMIT, api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await?;
+            object = self.written(api.patch(&name, &PatchParams::default(), &Patch::Merge(patch))).await?;
         }
         Ok(object)
     }
 
-    /// PUTs the Lease, or creates it.
-    pub(crate) async fn lease(self, lease: Lease) -> Result<Lease, NotWritten> {
+    /// PUTs the Lease, or creates it. After a conflict it reads what stands there, as client-go does: a write whose answer was lost is in conflict with
+    /// itself until its version is known, and the watch may be the next thing that fails.
+    pub(crate) async fn lease(self, lease: Lease) -> Result<Lease, NotLeased> {
         let namespace = lease.metadata.namespace.clone().unwrap_or_default();
         let name = lease.metadata.name.clone().unwrap_or_default();
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &namespace);
+        let why = match self.put_lease(&api, &name, &lease).await {
+            Ok(lease) => return Ok(lease),
+            Err(why) => why,
+        };
+        let standing = match why.written {
+            Written::Conflict => self.limited(LEASE_WRITE_LIMIT, api.get(&name)).await.ok().map(Box::new),
+            _ => None,
+        };
+        Err(NotLeased { why, standing })
+    }
+
+    async fn put_lease(&self, api: &Api<Lease>, name: &str, lease: &Lease) -> Result<Lease, NotWritten> {
         let parameters = PostParams::default();
         if lease.metadata.resource_version.is_some() {
-            return self.limited(LEASE_WRITE_LIMIT, api.replace(&name, &parameters, &lease)).await;
+            return self.limited(LEASE_WRITE_LIMIT, api.replace(name, &parameters, lease)).await;
         }
-        let created = self.limited(LEASE_WRITE_LIMIT, api.create(&parameters, &lease)).await;
+        let created = self.limited(LEASE_WRITE_LIMIT, api.create(&parameters, lease)).await;
         // Not found is the namespace here: nobody wrote in between, and somebody has to make it.
         created.map_err(|refused| match refused.written {
             Written::Conflict if refused.error.contains("not found") => NotWritten { written: Written::Failed, ..refused },
@@ -147,7 +166,7 @@ impl Writer {
         match write {
             EventWrite::Create(event) => {
                 let api: Api<Event> = Api::namespaced(self.client.clone(), event.metadata.namespace.as_deref().unwrap_or_default());
-                self.limited(WRITE_LIMIT, api.create(&PostParams::default(), &event)).await.map(drop)
+                self.written(api.create(&PostParams::default(), &event)).await.map(drop)
             }
             EventWrite::Count { namespace, name, patch } => self.count_event(&namespace, &name, patch).await,
         }
@@ -155,11 +174,19 @@ impl Writer {
 
     async fn count_event(&self, namespace: &str, name: &str, patch: Value) -> Result<(), NotWritten> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        self.limited(WRITE_LIMIT, api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(drop)
+        self.written(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(drop)
     }
 
     fn eips(&self) -> Api<DynamicObject> {
         Api::all_with(self.client.clone(), &bellhop_api::eip_resource())
+    }
+
+    /// Any request but one for the Lease.
+    async fn written<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, NotWritten> {
+        if self.fence.get().is_none_or(|until| self.clock.now() >= until) {
+            return Err(NotWritten { written: Written::Conflict, error: "leadership ended before it was sent".to_owned() });
+        }
+        self.limited(WRITE_LIMIT, request).await
     }
 
     async fn limited<T>(&self, limit: Duration, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, NotWritten> {

@@ -24,16 +24,16 @@ pub enum Carried {
     By(NodeName),
     /// Nobody: nothing would answer behind it. The node that carried it last, for when something does.
     NoEndpoint(Option<NodeName>),
-    /// Nobody: no node may.
-    NoNode,
+    /// Nobody: no node may. The node that carried it last, for when it may again.
+    NoNode(Option<NodeName>),
 }
 
 impl Carried {
     /// The node written down for it.
     pub fn node(&self) -> Option<&NodeName> {
         match self {
-            Self::By(node) | Self::NoEndpoint(Some(node)) => Some(node),
-            Self::NoEndpoint(None) | Self::NoNode => None,
+            Self::By(node) | Self::NoEndpoint(Some(node)) | Self::NoNode(Some(node)) => Some(node),
+            Self::NoEndpoint(None) | Self::NoNode(None) => None,
         }
     }
 }
@@ -412,14 +412,19 @@ impl Controller {
 
     fn release(&mut self, key: &ServiceKey) {
         let Some(held) = self.allocation.release(key) else { return };
-        self.offer_changed = true;
-        self.touched.insert(Subject::Pool(held.pool.clone()));
-        if !self.allocation.includes(&held) {
-            self.block_addresses_of_nodes();
-        }
+        self.give_back(&held);
         if self.services.contains_key(key) {
             let message = format!("{} went back to Eip {}", held.address, held.pool);
             self.tell(Subject::Service(key.clone()), false, event::IP_RELEASED, message);
+        }
+    }
+
+    /// An address is free again, for its pool or for one that includes it by now.
+    fn give_back(&mut self, held: &Held) {
+        self.offer_changed = true;
+        self.touched.insert(Subject::Pool(held.pool.clone()));
+        if !self.allocation.includes(held) {
+            self.block_addresses_of_nodes();
         }
     }
 
@@ -438,8 +443,7 @@ impl Controller {
                     self.refusals.remove(&key);
                     self.touched.insert(Subject::Pool(held.pool.clone()));
                     if let Some(before) = before {
-                        self.touched.insert(Subject::Pool(before.pool));
-                        self.offer_changed = true;
+                        self.give_back(&before);
                     }
                     let message = format!("{} from Eip {}", held.address, held.pool);
                     self.tell(Subject::Service(key.clone()), false, event::IP_ALLOCATED, message);
@@ -474,9 +478,8 @@ impl Controller {
         let candidates = placement::candidates(request.policy, &self.nodes, endpoints.into_iter(), self.ignore_exclude_label);
         let carried = match candidates {
             Candidates::NoEndpoint => Carried::NoEndpoint(current.clone()),
-            Candidates::Nodes(nodes) => {
-                placement::choose(&nodes, current.as_ref(), &self.load, &mut self.rng).map_or(Carried::NoNode, Carried::By)
-            }
+            Candidates::Nodes(nodes) => placement::choose(&nodes, current.as_ref(), &self.load, &mut self.rng)
+                .map_or_else(|| Carried::NoNode(current.clone()), Carried::By),
         };
         if let Some(node) = carried.node() {
             *self.load.entry(node.clone()).or_default() += 1;
@@ -500,7 +503,7 @@ impl Controller {
                 Some((false, event::NODE_CHANGED, format!("{new} carries {address} instead of {old}: {old} {why}")))
             }
             (None, Carried::By(new)) => Some((false, event::NODE_ASSIGNED, format!("{new} carries {address}"))),
-            (_, Carried::NoNode) if before != Some(&Carried::NoNode) => {
+            (_, Carried::NoNode(_)) if !matches!(before, Some(Carried::NoNode(_))) => {
                 let message = format!(
                     "no node can carry {address}: nodes must be Ready, not excluded by label and, under externalTrafficPolicy Local, run a ready endpoint"
                 );

@@ -3,11 +3,13 @@
 //! Pure functions from the [`Controller`] and the [`Network`] to a status; [`crate::replica`] compares it with what stands there and writes the
 //! difference. `None` means: leave it as it is.
 
+use std::net::IpAddr;
+
 use crate::controller::{Carried, Controller};
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, PoolName, ServiceKey};
 use crate::network::{Network, NotAnnounced};
-use crate::object::{Condition, Family, Pool, PoolStatus, Protocol, ServiceStatus};
+use crate::object::{Condition, Family, Pool, PoolStatus, Protocol, Service, ServiceStatus};
 use crate::status::reason;
 
 /// The longest label value: Kubernetes, "Labels and Selectors".
@@ -43,7 +45,8 @@ pub fn service_status(controller: &Controller, network: &Network, key: &ServiceK
     if service.request.is_none() {
         // Only our own conditions prove that what stands on it is ours: the label and the annotation are PorterLB's and OpenELB's words too.
         let ours = service.status.assigned.is_some() || service.status.announced.is_some();
-        return ours.then(ServiceStatus::default);
+        let ingress = service.status.ingress.iter().copied().filter(|address| !was_given(controller, service, *address));
+        return ours.then(|| ServiceStatus { ingress: ingress.collect(), ..ServiceStatus::default() });
     }
     let refused = controller.refusal(key).map(|refusal| no(refusal.reason, &refusal.message));
     let Some(held) = controller.allocation().held(key) else {
@@ -73,6 +76,14 @@ pub fn service_status(controller: &Controller, network: &Network, key: &ServiceK
     })
 }
 
+/// Whether an address that stands on a Service which asks us no more can be one that we gave it. Any other is somebody else's by now, and stays.
+fn was_given(controller: &Controller, service: &Service, address: IpAddr) -> bool {
+    let said = service.status.assigned.as_ref().is_some_and(|assigned| assigned.message.starts_with(&format!("{address} ")));
+    let of_pool =
+        |pool: &Pool| pool.status.used.contains_key(&address) || pool.addresses.as_ref().is_ok_and(|addresses| addresses.contains(address));
+    said || controller.pools().values().any(of_pool)
+}
+
 /// Where on the LAN a Service's address is, or why it is not announced. `None`: it has none, or none that is on record.
 pub fn announcement(
     controller: &Controller,
@@ -85,7 +96,7 @@ pub fn announcement(
         Carried::NoEndpoint(_) => {
             not(reason::NO_READY_ENDPOINT, "no endpoint of the Service is ready: nothing would answer behind the address")
         }
-        Carried::NoNode => not(reason::NO_ELIGIBLE_NODE, "no node can carry the address: see the Events"),
+        Carried::NoNode(_) => not(reason::NO_ELIGIBLE_NODE, "no node can carry the address: see the Events"),
         Carried::By(node) => Some(network.reach(&held.pool, held.address, controller.nodes().get(node)?)),
     }
 }

@@ -131,9 +131,10 @@ impl Elector {
         }
         let held_by_another = lease.as_ref().and_then(|lease| lease.holder.as_ref()).is_some_and(|holder| *holder != self.identity);
         let given_back = lease.as_ref().is_none_or(|lease| lease.holder.is_none());
-        if held_by_another {
+        if held_by_another || (given_back && self.another_led(lease.as_ref())) {
             self.confirmed_until = None;
-        } else if given_back && self.confirmed_until.is_none() {
+        }
+        if given_back && self.confirmed_until.is_none() {
             self.next_try = now;
         }
         self.observed = Some((lease, now));
@@ -186,6 +187,13 @@ impl Elector {
     /// After [`Elector::handle_shutdown`]: the Lease is given back, or was not ours.
     pub fn is_finished(&self) -> bool {
         self.stopping && self.writing_since.is_none() && !self.is_holder()
+    }
+
+    /// Whether a Lease that nobody holds was somebody else's since it was ours: what that one decided is not known here.
+    fn another_led(&self, lease: Option<&LeaseRecord>) -> bool {
+        let ours = self.observed.as_ref().and_then(|(lease, _)| lease.as_ref());
+        let term = |lease: &LeaseRecord| (lease.transitions, lease.acquire_time);
+        ours.zip(lease).is_some_and(|(ours, lease)| term(ours) != term(lease))
     }
 
     fn is_holder(&self) -> bool {
@@ -335,6 +343,23 @@ mod tests {
         elector.handle_written(Instant::from_millis(3500), Ok(held_by("master1", 2)));
         assert_eq!(elector.role(Instant::from_millis(3999)), Role::Leader);
         assert_eq!(elector.role(at(4)), Role::Unconfirmed);
+    }
+
+    #[test]
+    fn a_leader_that_another_replaced_and_gave_back_unseen_begins_anew() {
+        let mut elector = leader();
+        assert!(elector.poll_write(at(1)).is_some());
+        elector.handle_written(at(2), Err(Written::Failed));
+        elector.handle_lease(at(9), Some(LeaseRecord { transitions: 1, acquire_time: Some(2), ..held_by("", 3) }));
+        assert_eq!(elector.role(at(9)), Role::Follower);
+        assert!(elector.poll_write(at(9)).is_some(), "and tries at once");
+    }
+
+    #[test]
+    fn a_lease_that_a_user_emptied_is_still_the_leaders_to_take() {
+        let mut elector = leader();
+        elector.handle_lease(at(1), Some(held_by("", 2)));
+        assert_eq!(elector.role(at(1)), Role::Leader);
     }
 
     #[test]

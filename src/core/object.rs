@@ -280,21 +280,20 @@ pub enum Write {
         /// Take PorterLB's and OpenELB's finalizer off.
         remove_foreign_finalizer: bool,
     },
-    /// Tell the user of an object. Not retried: an Event is a courtesy.
-    Event(Event),
 }
 
 impl Write {
+    /// The version that the decision stands on.
+    pub fn version(&self) -> &Version {
+        let (Self::PoolStatus { version, .. } | Self::PoolFinalizer { version, .. } | Self::Service { version, .. }) = self;
+        version
+    }
+
     /// Whether it asks for the same as another one, whatever version each stands on.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         let mut other = other.clone();
-        if let (
-            Self::PoolStatus { version, .. } | Self::PoolFinalizer { version, .. } | Self::Service { version, .. },
-            Self::PoolStatus { version: theirs, .. } | Self::PoolFinalizer { version: theirs, .. } | Self::Service { version: theirs, .. },
-        ) = (self, &mut other)
-        {
-            *theirs = version.clone();
-        }
+        let (Self::PoolStatus { version, .. } | Self::PoolFinalizer { version, .. } | Self::Service { version, .. }) = &mut other;
+        *version = self.version().clone();
         *self == other
     }
 }

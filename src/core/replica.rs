@@ -22,7 +22,7 @@ use crate::link::{Interface, LinkError};
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, NodeName, PoolName, ServiceKey};
 use crate::network::{LinkCommand, Network};
-use crate::object::{EndpointSlice, Event, Kind, Node, Pool, PoolStatus, Service, Subject, Write, Written};
+use crate::object::{EndpointSlice, Event, Kind, Node, Pool, PoolStatus, Service, Subject, Version, Write, Written};
 use crate::status::event;
 use crate::time::Instant;
 
@@ -92,6 +92,17 @@ impl fmt::Display for Notice {
     }
 }
 
+/// A wait before the next write of an object.
+#[derive(Debug)]
+struct BackOff {
+    /// Not before this.
+    until: Instant,
+    /// How often it failed in a row.
+    failures: u32,
+    /// The version that was in conflict: a newer one is what the wait is for.
+    outdated: Option<Version>,
+}
+
 /// One replica. See the module for the contract.
 #[derive(Debug)]
 pub struct Replica {
@@ -113,8 +124,8 @@ pub struct Replica {
     in_flight: BTreeMap<Subject, Write>,
     /// Of objects on which something is still wanted: what was last written, and how often in a row the same.
     repeated: BTreeMap<Subject, (Write, u32)>,
-    /// Objects whose last write failed: not before when, and after how many failures.
-    backing_off: BTreeMap<Subject, (Instant, u32)>,
+    /// Objects whose last write failed, or did not last.
+    backing_off: BTreeMap<Subject, BackOff>,
     /// The reason that was last told of each Eip.
     told: BTreeMap<PoolName, String>,
     notices: VecDeque<Notice>,
@@ -144,7 +155,8 @@ impl Replica {
     }
 
     /// An Eip as it is now.
-    pub fn handle_pool(&mut self, _now: Instant, pool: Pool) {
+    pub fn handle_pool(&mut self, now: Instant, pool: Pool) {
+        self.end_conflict(now, &Subject::Pool(pool.name.clone()), &pool.version);
         self.controller.handle_pool(pool);
         self.lan_changed = true;
         self.unsettled = true;
@@ -160,7 +172,8 @@ impl Replica {
     }
 
     /// A Service as it is now.
-    pub fn handle_service(&mut self, _now: Instant, service: Service) {
+    pub fn handle_service(&mut self, now: Instant, service: Service) {
+        self.end_conflict(now, &Subject::Service(service.key.clone()), &service.version);
         self.controller.handle_service(service);
         self.unsettled = true;
     }
@@ -248,7 +261,7 @@ impl Replica {
         self.unsettled = true;
     }
 
-    /// How a write ended (not of an Event). The object that the API answered with comes before this.
+    /// How a write ended. The object that the API answered with comes before this.
     pub fn handle_written(&mut self, now: Instant, subject: &Subject, result: Written) {
         let write = self.in_flight.remove(subject);
         let there = match subject {
@@ -259,6 +272,8 @@ impl Replica {
             return;
         }
         self.outbox.insert(subject.clone());
+        let before = self.backing_off.get(subject).map_or(0, |wait| wait.failures);
+        let outdated = write.as_ref().filter(|_| result == Written::Conflict).map(|write| write.version().clone());
         let failures = match result {
             // What was taken and does not stand there after (a webhook of somebody's changes it) is not written again and again.
             Written::Done => match write.map_or(0, |write| self.repetitions(subject, write)) {
@@ -268,11 +283,11 @@ impl Replica {
                 }
                 times => times - 1,
             },
-            Written::Conflict | Written::Failed => self.backing_off.get(subject).map_or(0, |(_, failures)| *failures),
+            Written::Conflict | Written::Failed => before,
         };
         let wait = WRITE_RETRY_MIN.saturating_mul(1 << failures.min(16)).min(WRITE_RETRY_MAX);
-        let wait = wait.mul_f64(1.0 + 0.2 * self.rng.random::<f64>());
-        self.backing_off.insert(subject.clone(), (now + wait, failures.saturating_add(1)));
+        let until = now + wait.mul_f64(1.0 + 0.2 * self.rng.random::<f64>());
+        self.backing_off.insert(subject.clone(), BackOff { until, failures: failures.saturating_add(1), outdated });
     }
 
     /// Stop in good order: give the Lease back. Drain until [`Replica::is_finished`].
@@ -310,9 +325,6 @@ impl Replica {
         if self.role != Role::Leader {
             return None;
         }
-        if let Some(event) = self.controller.poll_event() {
-            return Some(Write::Event(event));
-        }
         while let Some(subject) = self.next_to_write(now) {
             self.outbox.remove(&subject);
             let write = match &subject {
@@ -328,6 +340,12 @@ impl Replica {
         None
     }
 
+    /// The next thing to tell the user of an object. Not retried: an Event is a courtesy, and waits behind every write of [`Replica::poll_write`].
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        self.settle(now);
+        if self.role == Role::Leader { self.controller.poll_event() } else { None }
+    }
+
     /// The next line for the log.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
@@ -336,8 +354,8 @@ impl Replica {
     /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         // What is due already waits for something else: for room, or for its write under way to end.
-        let retry = self.backing_off.iter().filter(|(subject, (until, _))| *until > now && self.outbox.contains(*subject));
-        let retry = retry.map(|(_, (until, _))| *until).min();
+        let retry = self.backing_off.iter().filter(|(subject, wait)| wait.until > now && self.outbox.contains(*subject));
+        let retry = retry.map(|(_, wait)| wait.until).min();
         let retry = retry.filter(|_| self.role == Role::Leader);
         [self.elector.poll_timeout(now), self.network.poll_timeout(), retry].into_iter().flatten().min()
     }
@@ -389,6 +407,9 @@ impl Replica {
         if std::mem::take(&mut self.lan_changed) {
             self.network.handle_objects(now, self.controller.pools(), self.controller.nodes());
             self.reach_changed = true;
+            if self.role == Role::Unconfirmed {
+                self.say_again(now);
+            }
         }
         self.controller.decide();
         if std::mem::take(&mut self.reach_changed) {
@@ -407,7 +428,7 @@ impl Replica {
 
     /// The first object with something to write that neither is being written nor waits after a failure.
     fn next_to_write(&self, now: Instant) -> Option<Subject> {
-        let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|(until, _)| now < *until);
+        let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|wait| now < wait.until);
         self.outbox.iter().find(|subject| !self.in_flight.contains_key(*subject) && !backing_off(subject)).cloned()
     }
 
@@ -467,6 +488,13 @@ impl Replica {
         }
     }
 
+    /// What was announced goes on being answered, also on a NIC that was away for a moment.
+    fn say_again(&mut self, now: Instant) {
+        for (address, interface, mac) in self.announced.values() {
+            self.network.handle_carrier(now, interface, *address, Some(*mac));
+        }
+    }
+
     fn pool_write(&mut self, name: &PoolName) -> Option<Write> {
         let pool = self.controller.pools().get(name)?;
         let status = desired::pool_status(&self.controller, &self.network, pool);
@@ -497,6 +525,15 @@ impl Replica {
         let differs = wanted.as_ref().is_some_and(|wanted| *wanted != service.status) || remove_foreign_finalizer;
         let status = wanted.unwrap_or_else(|| service.status.clone());
         differs.then(|| Write::Service { service: key.clone(), version, status, remove_foreign_finalizer })
+    }
+
+    /// After a conflict the next write waits for the object as it is; how often it was in conflict still counts.
+    fn end_conflict(&mut self, now: Instant, subject: &Subject, version: &Version) {
+        if let Some(wait) = self.backing_off.get_mut(subject)
+            && wait.outdated.as_ref().is_some_and(|outdated| outdated.is_older_than(version))
+        {
+            wait.until = now;
+        }
     }
 
     fn forget(&mut self, subject: &Subject) {

@@ -154,6 +154,8 @@ impl Bench {
                 self.lease(&write);
             } else if let Some(write) = self.replica.poll_write(now) {
                 self.write(write);
+            } else if let Some(event) = self.replica.poll_event(now) {
+                self.events.push(event);
             } else {
                 return;
             }
@@ -194,7 +196,6 @@ impl Bench {
         self.version += 1;
         let next = Version(self.version.to_string());
         let subject = match write {
-            Write::Event(event) => return self.events.push(event),
             Write::PoolStatus { pool, version, status } => {
                 let object = self.pools.get_mut(&pool).expect("a pool that is there");
                 assert_eq!(object.version, version);
@@ -210,10 +211,9 @@ impl Bench {
             }
             Write::Service { service, status, .. } => {
                 for address in &status.ingress {
-                    assert!(
-                        self.pools.values().any(|pool| pool.status.used.contains_key(address)),
-                        "{address} is told before it is on record"
-                    );
+                    let told = self.services[&service].status.ingress.contains(address);
+                    let recorded = self.pools.values().any(|pool| pool.status.used.contains_key(address));
+                    assert!(told || recorded, "{address} is told before it is on record");
                 }
                 let object = self.services.get_mut(&service).expect("a Service that is there");
                 object.version = next;
@@ -488,6 +488,114 @@ fn a_leader_that_stood_still_answers_no_old_question_once_it_reads_another_holde
 }
 
 #[test]
+fn an_unconfirmed_leader_answers_on_a_nic_that_was_away_for_a_moment() {
+    let mut bench = Bench::tutorial();
+    let eth0 = Interface {
+        name: "eth0".into(),
+        mac: MASTER1,
+        up: true,
+        addresses: vec![InterfaceAddress { address: [192, 168, 0, 2].into(), prefix_length: 24 }],
+    };
+    // A pool whose NIC is found by its subnet serves on none while the address is away.
+    let chosen = Pool { interface: None, ..bench.pools[&PoolName::from("porter-layer2-eip")].clone() };
+    bench.add_pool(chosen);
+    bench.drain();
+    bench.api_up = false;
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.replica.role(), Role::Unconfirmed);
+    let before = bench.who_has(VIP).expect("an answer");
+    bench.replica.handle_interfaces(bench.now, vec![Interface { addresses: Vec::new(), ..eth0.clone() }], BTreeMap::new());
+    bench.drain();
+    assert_eq!(bench.who_has(VIP), None, "no NIC serves the pool");
+    bench.replica.handle_interfaces(bench.now, vec![eth0], BTreeMap::new());
+    bench.drain();
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(before.sender_mac));
+}
+
+#[test]
+fn after_a_conflict_the_newer_object_is_written_at_once() {
+    let mut bench = Bench::tutorial();
+    let key = ServiceKey::new("default", "second");
+    bench.services.insert(key.clone(), service("second", 6));
+    bench.replica.handle_service(bench.now, service("second", 6));
+    // Somebody else writes the Eip each time, and the watch is behind: conflict after conflict, with the longest wait in the end.
+    let subject = Subject::Pool("porter-layer2-eip".into());
+    for _ in 0..60 {
+        if bench.replica.poll_write(bench.now).is_some() {
+            bench.replica.handle_written(bench.now, &subject, Written::Conflict);
+        }
+        bench.now = bench.now + Duration::from_secs(1);
+        let lease = bench.replica.poll_lease(bench.now).expect("it is renewed");
+        bench.lease(&lease);
+    }
+    assert!(bench.replica.poll_write(bench.now).is_none(), "it waits");
+    let mut newer = bench.pools[&PoolName::from("porter-layer2-eip")].clone();
+    bench.version += 1;
+    newer.version = Version(bench.version.to_string());
+    bench.add_pool(newer);
+    bench.drain();
+    assert_eq!(bench.status("second").ingress, [IpAddr::from([192, 168, 0, 92])]);
+}
+
+#[test]
+fn events_wait_behind_records() {
+    let mut bench = Bench::tutorial();
+    bench.replica.handle_service(bench.now, service("second", 6));
+    let Some(Write::PoolStatus { status, .. }) = bench.replica.poll_write(bench.now) else { panic!("the record comes first") };
+    assert!(status.used.contains_key(&IpAddr::from([192, 168, 0, 92])));
+    assert_eq!(bench.replica.poll_write(bench.now), None, "the Service is told when it is on record");
+    assert_eq!(bench.replica.poll_event(bench.now).map(|event| event.reason), Some("IPAllocated"));
+}
+
+#[test]
+fn a_node_that_may_carry_again_after_none_might_gets_its_address_back() {
+    let mut bench = Bench::tutorial();
+    let before = bench.status("porter-layer2-svc").node.clone();
+    let every = [("master1", 2), ("worker-p001", 3), ("worker-p002", 4)];
+    for ready in [false, true] {
+        every.iter().for_each(|(name, last)| bench.replica.handle_node(bench.now, Node { ready, ..node(name, *last) }));
+        bench.drain();
+        bench.pass(Duration::from_secs(1));
+    }
+    assert_eq!(bench.status("porter-layer2-svc").node, before);
+    assert_eq!(bench.reasons().iter().filter(|reason| **reason == "NodeAssigned").count(), 1, "{:?}", bench.reasons());
+}
+
+#[test]
+fn an_address_that_its_old_pool_no_longer_has_is_free_in_another_once_exchanged() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("a", "192.168.0.110"));
+    bench.add_pool(Pool { created: 2, ..pool("c", "192.168.0.91-192.168.0.100") });
+    let of = |pool: &str| Some(Request { pool: Some(pool.into()), ..Request::default() });
+    bench.add_service(Service { request: of("a"), ..service("first", 5) });
+    bench.sync();
+    let edited = Pool { addresses: AddressPool::parse("192.168.0.111", false), ..bench.pools[&PoolName::from("a")].clone() };
+    bench.add_pool(edited);
+    bench.add_pool(Pool { created: 3, ..pool("b", "192.168.0.110") });
+    bench.add_service(Service { request: of("b"), ..service("second", 6) });
+    bench.drain();
+    assert!(bench.status("second").ingress.is_empty());
+    let moved = Service { request: of("c"), ..bench.services[&ServiceKey::new("default", "first")].clone() };
+    bench.add_service(moved);
+    bench.drain();
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.status("second").ingress, [IpAddr::from([192, 168, 0, 110])]);
+}
+
+#[test]
+fn an_address_that_somebody_else_gave_meanwhile_stays_on_a_service_that_asks_no_more() {
+    let mut bench = Bench::tutorial();
+    let key = ServiceKey::new("default", "porter-layer2-svc");
+    let theirs = IpAddr::from([10, 9, 9, 9]);
+    let mut left = bench.services[&key].clone();
+    left.request = None;
+    left.status.ingress = vec![theirs];
+    bench.add_service(left);
+    bench.drain();
+    assert_eq!(bench.status("porter-layer2-svc"), &ServiceStatus { ingress: vec![theirs], ..ServiceStatus::default() });
+}
+
+#[test]
 fn a_restart_from_what_is_written_changes_nothing() {
     let mut first = Bench::tutorial();
     first.pass(Duration::from_secs(5));
@@ -586,11 +694,12 @@ fn an_eip_that_cannot_be_written_is_told_of_once() {
     let told = |bench: &mut Bench| {
         let mut told = 0;
         while let Some(write) = bench.replica.poll_write(bench.now) {
-            match write {
-                Write::Event(event) => told += usize::from(event.reason == "EipConflicting"),
-                Write::PoolStatus { pool, .. } => bench.replica.handle_written(bench.now, &Subject::Pool(pool), Written::Failed),
-                _ => {}
+            if let Write::PoolStatus { pool, .. } = write {
+                bench.replica.handle_written(bench.now, &Subject::Pool(pool), Written::Failed);
             }
+        }
+        while let Some(event) = bench.replica.poll_event(bench.now) {
+            told += usize::from(event.reason == "EipConflicting");
         }
         told
     };
