@@ -62,13 +62,15 @@ impl Stage {
                 Ok(())
             }
             Action::NicDown { machine, nic } => {
-                let nic = self.nic(machine, nic)?;
-                self.lan.fabric.borrow_mut().nic_down(nic);
+                let id = self.nic(machine, nic)?;
+                self.lan.fabric.borrow_mut().nic_down(id);
+                self.ordeal.unplug(machine, nic, self.clock.now());
                 Ok(())
             }
             Action::NicUp { machine, nic } => {
-                let nic = self.nic(machine, nic)?;
-                self.lan.fabric.borrow_mut().nic_up(nic);
+                let id = self.nic(machine, nic)?;
+                self.lan.fabric.borrow_mut().nic_up(id);
+                self.ordeal.plug(machine, nic, self.clock.now());
                 Ok(())
             }
             Action::KillBellhop(machine) => {
@@ -150,7 +152,7 @@ impl Stage {
         Ok(())
     }
 
-    fn kill_bellhop(&mut self, machine: &str) {
+    pub(crate) fn kill_bellhop(&mut self, machine: &str) {
         if self.programs.kill(&Key::Bellhop(machine.to_owned())) {
             self.ordeal.deaths.entry(machine.to_owned()).or_default().push(self.clock.now());
         }

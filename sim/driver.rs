@@ -7,13 +7,14 @@ use bellhop::env::Clock;
 use bellhop_core::time::Instant;
 use bellhop_scenario::Seen;
 
+use crate::invariants::bounds::REQUESTS_PER_MINUTE;
 use crate::stage::{Alarm, Stage};
 use crate::trace::What;
 
 const MILLISECOND: u64 = 1_000_000;
 
 /// Turns of polling without a moment passing after which somebody is taken to run in circles: a relist of thousands takes hundreds.
-const TURNS_MAX: u32 = 1_000_000;
+const TURNS_MAX: u32 = 20_000;
 
 impl Stage {
     /// Lets time pass up to a moment of the world, that moment included.
@@ -56,10 +57,23 @@ impl Stage {
                 return;
             }
             if turn > TURNS_MAX {
-                self.failure = Some("some program runs in circles without letting time pass".to_owned());
+                self.end_circle();
                 return;
             }
         }
+    }
+
+    /// Somebody keeps the others from letting time pass. A replica of Bellhop that floods the API server is ended, so that the run can be judged: what
+    /// it did is on record, and no promise allows it. Anybody else's circle is a fault of the simulator.
+    fn end_circle(&mut self) {
+        let now = self.clock.now();
+        let Some((machine, requests)) = self.eye.busiest(now).filter(|(_, requests)| *requests > REQUESTS_PER_MINUTE) else {
+            self.failure = Some("some program runs in circles without letting time pass".to_owned());
+            return;
+        };
+        let text = format!("killed Bellhop on {machine}: it made {requests} requests without letting time pass");
+        self.eye.log().say(now, Seen::Note { text });
+        self.kill_bellhop(&machine);
     }
 
     /// Writes down which programs started and ended.

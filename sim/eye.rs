@@ -87,7 +87,12 @@ impl Eye {
                 _ => None,
             })
             .collect();
-        let evidence = Evidence { macs: machines.macs(), own: machines.addresses(), ..Evidence::default() };
+        let evidence = Evidence {
+            macs: machines.macs(),
+            own: machines.addresses(),
+            nodes: machines.nodes.keys().cloned().collect(),
+            ..Evidence::default()
+        };
         let writes = Arc::new(Mutex::new(Writes { evidence, ..Writes::default() }));
         let into = Arc::clone(&writes);
         api.observe_requests(move |record| {
@@ -143,6 +148,14 @@ impl Eye {
             self.log().say(at, seen);
         }
         Judged { frames: evidence.spoken.len(), objects: evidence.writes.len(), requests: evidence.requests.values().map(Vec::len).sum() }
+    }
+
+    /// Of the replicas that asked the API server at a moment the one that asked most, and how often.
+    pub(crate) fn busiest(&self, at: Instant) -> Option<(String, usize)> {
+        let writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let at_once = |moments: &[Instant]| moments.iter().rev().take_while(|moment| **moment == at).count();
+        let busy = writes.evidence.requests.iter().map(|(replica, moments)| (replica.clone(), at_once(moments)));
+        busy.max_by_key(|(_, requests)| *requests)
     }
 
     /// A machine has another MAC from now on.

@@ -224,18 +224,19 @@ impl Stage {
     }
 }
 
-/// What a fault was to Bellhop; `None` where it kept no replica from anything.
+/// Whom a fault kept from what it should do; `None`: nobody.
 fn disturbance(fault: &Fault, from: Instant, until: Instant) -> Option<Disturbance> {
-    let (replica, of_the_lan) = match fault {
+    let (machine, of_the_lan) = match fault {
         Fault::Freeze { machine } | Fault::FreezeBellhop { machine } | Fault::DieAtWrite { machine, .. } => (Some(machine.clone()), false),
         Fault::Api { replica, .. } => (replica.clone(), false),
-        Fault::Flap { .. } | Fault::Cable { .. } | Fault::Uplink { .. } | Fault::Storm { .. } => (None, true),
+        Fault::Flap { machine, .. } | Fault::Cable { machine, .. } => (Some(machine.clone()), true),
+        Fault::Uplink { .. } | Fault::Storm { .. } => (None, true),
         // Bellhop has to live with these.
         Fault::ClockRate { .. } | Fault::SetMac { .. } | Fault::ClaimAddress { .. } | Fault::SpoofArp { .. } | Fault::Unready { .. } => {
             return None;
         }
     };
-    Some(Disturbance { from, until, replica, of_the_lan, what: fault.to_string() })
+    Some(Disturbance { from, until, machine, of_the_lan, what: fault.to_string() })
 }
 
 /// The name under which a replica asks the API server.

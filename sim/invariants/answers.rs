@@ -4,11 +4,8 @@
 //! write, because it died or lost the Lease, is the MAC of some node all the same. A frame that names a machine's own address (Bellhop asking from its
 //! own) must name that machine's own MAC.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-
-use bellhop_core::mac::MacAddr;
-use bellhop_core::time::Instant;
 
 use super::bounds::HANDOVER;
 use super::calm::Calm;
@@ -17,7 +14,7 @@ use super::{Broken, Evidence, Spoken};
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
     let held = evidence.held();
-    let calm = Calm::of_all(&evidence.ordeal.disturbances);
+    let mut calms: BTreeMap<&str, Calm> = BTreeMap::new();
     let mut broken = Vec::new();
     for spoken in &evidence.spoken {
         let own = evidence.own.get(&spoken.address);
@@ -25,7 +22,9 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             Some(machine) => own_address(evidence, spoken, machine),
             None => {
                 let stretches = held.get(&IpAddr::V4(spoken.address)).map_or(&[][..], Vec::as_slice);
-                assigned(evidence, &calm, spoken, stretches)
+                let replica = spoken.replica.as_str();
+                let calm = calms.entry(replica).or_insert_with(|| Calm::of_replica(&evidence.ordeal.disturbances, replica));
+                assigned(evidence, calm, spoken, stretches)
             }
         };
         if let Some((invariant, detail)) = wrong {
@@ -38,7 +37,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
 
 /// A frame for an address that a machine has as its own.
 fn own_address(evidence: &Evidence, spoken: &Spoken, machine: &str) -> Option<(&'static str, String)> {
-    let fine = machine == spoken.replica && had(evidence, machine, spoken.mac, spoken.at);
+    let fine = machine == spoken.replica && had(evidence, spoken, machine);
     let detail = || format!("Bellhop on {} said {} of {machine} is at {}", spoken.replica, spoken.address, spoken.mac);
     (!fine).then(|| ("Bellhop speaks for no machine's own address but its own", detail()))
 }
@@ -55,11 +54,11 @@ fn assigned(evidence: &Evidence, calm: &Calm, spoken: &Spoken, held: &[Held]) ->
         let detail = format!("Bellhop on {replica} said {address} is at {mac}, and no Service has it");
         return Some(("Bellhop answers for no address that is not assigned", detail));
     }
-    if near.iter().any(|held| had(evidence, &held.node, *mac, *at)) {
+    if near.iter().any(|held| had(evidence, spoken, &held.node)) {
         return None;
     }
-    let unwritten = calm.between(*at, evidence.end_of_term(replica, *at)) <= HANDOVER;
-    if unwritten && evidence.macs.keys().any(|machine| had(evidence, machine, *mac, *at)) {
+    let unwritten = evidence.end_of_term(replica, *at).is_some_and(|end| calm.between(*at, end) <= HANDOVER);
+    if unwritten && evidence.nodes.iter().any(|node| had(evidence, spoken, node)) {
         return None;
     }
     let nodes: BTreeSet<&str> = near.iter().map(|held| held.node.as_str()).collect();
@@ -68,20 +67,23 @@ fn assigned(evidence: &Evidence, calm: &Calm, spoken: &Spoken, held: &[Held]) ->
     Some(("Bellhop names the MAC of the Service's node", detail))
 }
 
-/// Whether a MAC was one of a machine's at a moment, up to a handover after it was not any more: time in which the machine could be asked.
-fn had(evidence: &Evidence, machine: &str, mac: MacAddr, at: Instant) -> bool {
-    let calm = Calm::of_machine(&evidence.ordeal.disturbances, evidence.ordeal.off.get(machine).map_or(&[][..], Vec::as_slice));
+/// Whether the MAC that was said was one of a machine's then, or up to a handover before: time in which the speaker could ask the machine.
+fn had(evidence: &Evidence, spoken: &Spoken, machine: &str) -> bool {
+    let Spoken { at, replica, mac, .. } = spoken;
     let macs = evidence.macs.get(machine).map_or(&[][..], Vec::as_slice);
-    macs.iter().enumerate().filter(|(_, (_, own))| *own == mac).any(|(index, (from, _))| {
+    macs.iter().enumerate().filter(|(_, (_, own))| own == mac).any(|(index, (from, _))| {
         // A machine with several NICs has several at once: only a later MAC that came in a change ends one.
         let until = macs[index + 1..].iter().map(|(later, _)| *later).find(|later| later > from);
-        *from <= at && until.is_none_or(|until| at <= until || calm.between(until, at) <= HANDOVER)
+        let asked = |until| Calm::of_neighbor(&evidence.ordeal, replica, machine).between(until, *at) <= HANDOVER;
+        from <= at && until.is_none_or(|until| *at <= until || asked(until))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use bellhop_core::time::Instant;
 
     use super::super::Disturbance;
     use super::super::evidence::testing::{ADDRESS, at, broken, evidence, mac, said, service};
@@ -109,7 +111,7 @@ mod tests {
         disturbed.ordeal.disturbances.push(Disturbance {
             from: at(60),
             until: at(95),
-            replica: None,
+            machine: None,
             of_the_lan: false,
             what: "api down".to_owned(),
         });
@@ -124,6 +126,27 @@ mod tests {
         assert_eq!(broken(judge(&died)), [""; 0]);
         died.spoken = vec![said("a", 50, 7, true)];
         assert_eq!(broken(judge(&died)), ["Bellhop names the MAC of the Service's node"]);
+    }
+
+    #[test]
+    fn what_was_said_last_in_a_run_is_judged_as_everything_else() {
+        let mut last = evidence(vec![service("web", 0, "a")], vec![said("a", 50, 2, true)]);
+        last.ended = at(51);
+        assert_eq!(broken(judge(&last)), ["Bellhop names the MAC of the Service's node"]);
+    }
+
+    #[test]
+    fn trouble_of_others_excuses_no_wrong_answer() {
+        let mut wrong = evidence(vec![service("web", 0, "a")], vec![said("a", 50, 2, false)]);
+        let trouble = |machine: &str, of_the_lan| Disturbance {
+            from: at(20),
+            until: at(49),
+            machine: Some(machine.to_owned()),
+            of_the_lan,
+            what: String::new(),
+        };
+        wrong.ordeal.disturbances = vec![trouble("b", false), trouble("b", true), trouble("a", true)];
+        assert_eq!(broken(judge(&wrong)), ["Bellhop names the MAC of the Service's node"]);
     }
 
     #[test]

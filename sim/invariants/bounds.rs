@@ -23,6 +23,9 @@ pub(crate) const CONFIRMED: Duration = Duration::from_secs(5);
 /// request that hangs is given up after 10 s.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(48);
 
+/// How long after a cable, a switch or a machine is well again what a replica knows of a machine's MAC may be old: as [`HANDOVER`], of which asking again is a part.
+pub(crate) const HEARD_AGAIN: Duration = HANDOVER;
+
 /// Requests of one replica within a minute that are no storm: a Lease tried every second, ten watches that resume, and some for each object that
 /// changes, tried again at most five times a second.
 pub(crate) const REQUESTS_PER_MINUTE: usize = 600;

@@ -7,36 +7,34 @@ use std::time::Duration;
 
 use bellhop_core::time::Instant;
 
-use super::bounds::RECOVERY;
-use super::evidence::Disturbance;
+use super::bounds::{HEARD_AGAIN, RECOVERY};
+use super::evidence::{Disturbance, Ordeal};
 
 /// The times in which something was wrong, joined and in order.
 pub(super) struct Calm(Vec<(Instant, Instant)>);
 
 impl Calm {
-    /// For all of them together: whatever was wrong, each with the time that recovering may take.
-    pub(super) fn of_all(disturbances: &[Disturbance]) -> Self {
-        Self::of(disturbances, |_| true)
-    }
-
-    /// For what one replica may know of the API server: what kept it from running or asking, and what kept all.
+    /// For what one replica may know of the API server, and do there: what kept it from running or asking, and what kept all.
     pub(super) fn of_replica(disturbances: &[Disturbance], replica: &str) -> Self {
-        Self::of(disturbances, |each| !each.of_the_lan && each.replica.as_deref().is_none_or(|of| of == replica))
+        Self::joined(asking(disturbances, replica).collect())
     }
 
-    /// For what all may know of one machine: whatever was wrong, and the times in which it had no power.
-    pub(super) fn of_machine(disturbances: &[Disturbance], off: &[(Instant, Instant)]) -> Self {
-        let wrong = disturbances.iter().map(|each| (each.from, each.until + RECOVERY));
-        Self::joined(wrong.chain(off.iter().copied()).collect())
+    /// For what a replica may know of the MAC of a machine: what kept the one from asking, the other from answering, or either from being heard.
+    pub(super) fn of_neighbor(ordeal: &Ordeal, replica: &str, machine: &str) -> Self {
+        let either = |name: &str| name == replica || name == machine;
+        let heard = ordeal.disturbances.iter().filter(|each| match &each.machine {
+            Some(on) => either(on) && (each.of_the_lan || on == machine),
+            None => each.of_the_lan,
+        });
+        let heard = heard.map(|each| (each.from, each.until + HEARD_AGAIN));
+        let off = ordeal.off.iter().filter(|(name, _)| either(name)).flat_map(|(_, off)| off.iter().copied());
+        let unplugged = ordeal.unplugged.iter().filter(|((name, _), _)| either(name)).flat_map(|(_, down)| down.iter().copied());
+        Self::joined(asking(&ordeal.disturbances, replica).chain(heard).chain(off).chain(unplugged).collect())
     }
 
     /// Since when what is known at a moment may date from: the beginning of the disturbance that it lies in, or the moment itself.
     pub(super) fn reach_back(&self, at: Instant) -> Instant {
         self.0.iter().find(|(from, until)| (*from..=*until).contains(&at)).map_or(at, |(from, _)| *from)
-    }
-
-    fn of(disturbances: &[Disturbance], concerns: impl Fn(&&Disturbance) -> bool) -> Self {
-        Self::joined(disturbances.iter().filter(concerns).map(|each| (each.from, each.until + RECOVERY)).collect())
     }
 
     fn joined(mut wrong: Vec<(Instant, Instant)>) -> Self {
@@ -59,13 +57,19 @@ impl Calm {
     }
 }
 
+/// What keeps a replica from doing as it should, each with the time that recovering may take.
+fn asking<'a>(disturbances: &'a [Disturbance], replica: &'a str) -> impl Iterator<Item = (Instant, Instant)> + 'a {
+    let concerns = move |each: &&Disturbance| !each.of_the_lan && each.machine.as_deref().is_none_or(|of| of == replica);
+    disturbances.iter().filter(concerns).map(|each| (each.from, each.until + RECOVERY))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wrong(from: u64, until: u64, replica: Option<&str>) -> Disturbance {
+    fn wrong(from: u64, until: u64, machine: Option<&str>) -> Disturbance {
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-        Disturbance { from: at(from), until: at(until), replica: replica.map(str::to_owned), of_the_lan: false, what: String::new() }
+        Disturbance { from: at(from), until: at(until), machine: machine.map(str::to_owned), of_the_lan: false, what: String::new() }
     }
 
     fn seconds(calm: &Calm, from: u64, until: u64) -> u64 {
@@ -74,7 +78,7 @@ mod tests {
 
     #[test]
     fn disturbed_time_and_recovery_do_not_count() {
-        let calm = Calm::of_all(&[wrong(10, 20, None), wrong(15, 22, None)]);
+        let calm = Calm::of_replica(&[wrong(10, 20, None), wrong(15, 22, None)], "a");
         assert_eq!(seconds(&calm, 0, 10), 10);
         assert_eq!(seconds(&calm, 0, 22 + RECOVERY.as_secs() + 5), 15);
         assert_eq!(seconds(&calm, 12, 18), 0);
@@ -83,7 +87,7 @@ mod tests {
     #[test]
     fn what_is_known_in_a_disturbance_may_date_from_before_it() {
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-        let calm = Calm::of_all(&[wrong(10, 20, None)]);
+        let calm = Calm::of_replica(&[wrong(10, 20, None)], "a");
         assert_eq!((calm.reach_back(at(5)), calm.reach_back(at(25))), (at(5), at(10)));
     }
 
@@ -92,6 +96,17 @@ mod tests {
         let disturbances = [wrong(10, 20, Some("a"))];
         assert_eq!(seconds(&Calm::of_replica(&disturbances, "a"), 0, 30), 10);
         assert_eq!(seconds(&Calm::of_replica(&disturbances, "b"), 0, 30), 30);
-        assert_eq!(seconds(&Calm::of_all(&disturbances), 0, 30), 10);
+    }
+
+    #[test]
+    fn a_cable_excuses_those_at_its_end_and_for_as_long_as_asking_again_takes() {
+        let cable = Disturbance { of_the_lan: true, ..wrong(10, 20, Some("a")) };
+        let ordeal = Ordeal { disturbances: vec![cable], ..Ordeal::default() };
+        let undisturbed = |replica, machine| seconds(&Calm::of_neighbor(&ordeal, replica, machine), 0, 60);
+        assert_eq!(
+            [undisturbed("a", "b"), undisturbed("b", "a"), undisturbed("b", "c")],
+            [60 - 10 - HEARD_AGAIN.as_secs(), 60 - 10 - HEARD_AGAIN.as_secs(), 60]
+        );
+        assert_eq!(seconds(&Calm::of_replica(&ordeal.disturbances, "a"), 0, 60), 60, "and nobody of what the API server has");
     }
 }

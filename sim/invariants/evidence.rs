@@ -27,14 +27,14 @@ pub(crate) struct Spoken {
     pub(crate) gratuitous: bool,
 }
 
-/// A time in which a replica could not do as it should.
+/// A time in which somebody could not do as they should.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Disturbance {
     pub(crate) from: Instant,
     pub(crate) until: Instant,
-    /// The replica's machine; `None`: all.
-    pub(crate) replica: Option<String>,
-    /// It was the LAN's: the replica still ran and reached the API server.
+    /// On which machine; `None`: on all.
+    pub(crate) machine: Option<String>,
+    /// It was the LAN's: whoever it kept apart still ran and reached the API server.
     pub(crate) of_the_lan: bool,
     /// What was wrong, in the words of the timeline.
     pub(crate) what: String,
@@ -49,6 +49,26 @@ pub(crate) struct Ordeal {
     pub(crate) deaths: BTreeMap<String, Vec<Instant>>,
     /// When machines had no power; one that has none now has no end yet.
     pub(crate) off: BTreeMap<String, Vec<(Instant, Instant)>>,
+    /// When NICs were down, by machine and NIC; one that is down now has no end yet.
+    pub(crate) unplugged: BTreeMap<(String, String), Vec<(Instant, Instant)>>,
+}
+
+impl Ordeal {
+    /// A NIC is down from now on.
+    pub(crate) fn unplug(&mut self, machine: &str, nic: &str, now: Instant) {
+        let down = self.unplugged.entry((machine.to_owned(), nic.to_owned())).or_default();
+        if down.last().is_none_or(|(_, until)| *until < Instant::FAR_FUTURE) {
+            down.push((now, Instant::FAR_FUTURE));
+        }
+    }
+
+    /// It is up again.
+    pub(crate) fn plug(&mut self, machine: &str, nic: &str, now: Instant) {
+        let down = self.unplugged.get_mut(&(machine.to_owned(), nic.to_owned()));
+        if let Some((_, until)) = down.and_then(|down| down.last_mut()) {
+            *until = (*until).min(now);
+        }
+    }
 }
 
 /// Everything that was seen.
@@ -64,6 +84,8 @@ pub(crate) struct Evidence {
     pub(crate) spoken: Vec<Spoken>,
     /// The MACs of each machine, with the moment from which each was one of its.
     pub(crate) macs: BTreeMap<String, Vec<(Instant, MacAddr)>>,
+    /// The machines that are nodes of the cluster.
+    pub(crate) nodes: BTreeSet<String>,
     /// Addresses that nodes and routers have on their NICs from the start.
     pub(crate) own: BTreeMap<Ipv4Addr, String>,
     /// What Bellhop had to cope with.
@@ -153,11 +175,11 @@ impl Evidence {
         self.writes.iter().filter(own).map(moment).collect()
     }
 
-    /// When the replica that spoke at a moment ended, lost the Lease, or the run ended: what it had announced by then and not written, nobody writes.
-    pub(super) fn end_of_term(&self, replica: &str, at: Instant) -> Instant {
+    /// When the replica that spoke at a moment ended or lost the Lease, if it did: what it had announced by then and not written, nobody writes.
+    pub(super) fn end_of_term(&self, replica: &str, at: Instant) -> Option<Instant> {
         let died = self.ordeal.deaths.get(replica).into_iter().flatten().copied();
         let lost = self.holders().into_iter().filter(|(_, holder)| holder != replica).map(|(since, _)| since);
-        died.chain(lost).filter(|end| *end >= at).min().unwrap_or(self.ended).min(self.ended)
+        died.chain(lost).filter(|end| *end >= at).min()
     }
 
     /// A moment for people: in the scenario's time, as transcripts have it.
@@ -287,7 +309,8 @@ pub(super) mod testing {
     /// Nodes `a` and `b`, whose MACs end in 1 and 2.
     pub(crate) fn evidence(writes: Vec<WriteRecord>, spoken: Vec<Spoken>) -> Evidence {
         let macs = [("a".to_owned(), vec![(Instant::ZERO, mac(1))]), ("b".to_owned(), vec![(Instant::ZERO, mac(2))])];
-        Evidence { writes, spoken, macs: macs.into_iter().collect(), ended: Instant::FAR_FUTURE, ..Evidence::default() }
+        let nodes = ["a", "b"].map(str::to_owned).into();
+        Evidence { writes, spoken, macs: macs.into_iter().collect(), nodes, ended: Instant::FAR_FUTURE, ..Evidence::default() }
     }
 
     /// The promises that a checker finds broken.

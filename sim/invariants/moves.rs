@@ -17,24 +17,23 @@ use super::{Broken, Evidence};
 const MOVES: &str = "nothing that is assigned moves without a cause";
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
-    let calm = Calm::of_all(&evidence.ordeal.disturbances);
     let mut broken = Vec::new();
-    // When, and whether by a user: what somebody else wrote there is no choice of Bellhop's, and may be left at once.
-    let mut chosen: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
-    let mut given: BTreeMap<String, Instant> = BTreeMap::new();
+    // When, and by which replica. What a user wrote there is no choice of Bellhop's, and may be left at once.
+    let mut chosen: BTreeMap<String, (Instant, Option<&str>)> = BTreeMap::new();
+    let mut given: BTreeMap<String, (Instant, Option<&str>)> = BTreeMap::new();
     let mut before: BTreeMap<String, Version<'_>> = BTreeMap::new();
     for version in evidence.services() {
         let key = version.key.clone();
-        let ours = replica(version.client).is_some() && !version.deleted;
-        if let Some(last) = before.get(&key).filter(|_| ours) {
+        let by = replica(version.client);
+        if let (Some(last), Some(mover)) = (before.get(&key), by.filter(|_| !version.deleted)) {
             let about = vec![key.clone()];
-            // After an outage a choice may rest on what was so before it, and be put right a moment later.
-            let (since, by_a_user) = chosen.get(&key).map_or((Instant::ZERO, false), |(at, by_a_user)| (calm.reach_back(*at), *by_a_user));
+            let by_a_user = chosen.get(&key).is_some_and(|(_, by)| by.is_none());
+            let since = known_since(evidence, chosen.get(&key), mover, version.at);
             if !last.node.is_empty() && last.node != version.node && !by_a_user && !may_leave(evidence, last, since, version.at) {
                 let detail = format!("{key} moved from {} to {:?}, and nothing had happened to {}", last.node, version.node, last.node);
                 broken.push(Broken { at: version.at, invariant: MOVES, detail, about: about.clone() });
             }
-            let since = given.get(&key).map_or(Instant::ZERO, |given| calm.reach_back(*given));
+            let since = known_since(evidence, given.get(&key), mover, version.at);
             let lost = last.addresses.difference(&version.addresses).next();
             if let Some(lost) = lost.filter(|_| !was_changed(evidence, &key, since, version.at)) {
                 let detail = format!("{key} lost {lost}, and nobody had changed it or a pool");
@@ -42,14 +41,22 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             }
         }
         if before.get(&key).is_none_or(|last| last.node != version.node) {
-            chosen.insert(key.clone(), (version.at, replica(version.client).is_none()));
+            chosen.insert(key.clone(), (version.at, by));
         }
         if before.get(&key).is_none_or(|last| last.addresses != version.addresses) {
-            given.insert(key.clone(), version.at);
+            given.insert(key.clone(), (version.at, by));
         }
         before.insert(key, version);
     }
     broken
+}
+
+/// From when on what happened may be the cause of a change. A replica may have made a choice out of an outage, resting on what was so before it, or
+/// undo one on what it knows from before an outage of its own.
+fn known_since(evidence: &Evidence, choice: Option<&(Instant, Option<&str>)>, mover: &str, at: Instant) -> Instant {
+    let Some((chosen, by)) = choice else { return Instant::ZERO };
+    let reach_back = |replica: &str, at| Calm::of_replica(&evidence.ordeal.disturbances, replica).reach_back(at);
+    by.map_or(*chosen, |by| reach_back(by, *chosen)).min(reach_back(mover, at))
 }
 
 /// Whether there was a cause for a Service to leave its node between two moments.
@@ -193,7 +200,7 @@ mod tests {
         moved.ordeal.disturbances.push(super::super::Disturbance {
             from: at(44),
             until: at(49),
-            replica: Some("a".to_owned()),
+            machine: Some("a".to_owned()),
             of_the_lan: false,
             what: String::new(),
         });

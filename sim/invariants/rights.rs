@@ -80,7 +80,7 @@ mod tests {
         let cut_off = |replica: &str| Disturbance {
             from: at(5),
             until: at(20),
-            replica: Some(replica.to_owned()),
+            machine: Some(replica.to_owned()),
             of_the_lan: false,
             what: String::new(),
         };

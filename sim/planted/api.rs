@@ -205,7 +205,8 @@ impl PlantedService {
         };
         let names: Vec<&str> =
             nodes["items"].as_array().into_iter().flatten().filter_map(|node| node["metadata"]["name"].as_str()).collect();
-        let next = names.iter().cycle().skip_while(|name| **name != node).nth(1).copied().unwrap_or_default();
+        let Some(at) = names.iter().position(|name| *name == node) else { return Ok(()) };
+        let next = names[(at + 1) % names.len()];
         let name = |key: &str| service["metadata"][key].as_str().unwrap_or_default().to_owned();
         let path = format!("/api/v1/namespaces/{}/services/{}", name("namespace"), name("name"));
         self.ask(Method::PATCH, &path, &json!({"metadata": {"annotations": {(keys::NODE_ANNOTATION): next}}})).await.map(drop)
