@@ -6,6 +6,7 @@
 mod check;
 mod check_expect;
 mod check_fault;
+mod check_probes;
 mod check_timeline;
 mod check_topology;
 mod expect;

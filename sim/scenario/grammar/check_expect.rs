@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::check::known;
+use super::check_probes;
 use super::check_timeline::{CURL_LIMIT, anchor, machine, station};
 use super::expect;
 use super::refusal::{Finding, at};
@@ -81,7 +82,11 @@ fn checked(scenario: &Scenario, anchors: &BTreeMap<String, Duration>, expect: Sp
         When::Eventually(_) | When::Never(_) if stretch => {
             Err(at(&place, "longest-gap and lost are about a stretch of time: expected always"))
         }
-        _ => Ok(Expectation { what, when, after, subject }),
+        When::Always(window) | When::Never(window) => {
+            check_probes::asked_throughout(scenario, &subject, window, &place)?;
+            Ok(Expectation { what, when, after, subject })
+        }
+        When::Eventually(_) => Ok(Expectation { what, when, after, subject }),
     }
 }
 
@@ -335,7 +340,7 @@ pub(super) fn add_implied_probes(scenario: &mut Scenario) {
 }
 
 /// Whether two probes ask the same of the same.
-fn same_probe(one: &Action<Target>, other: &Action<Target>) -> bool {
+pub(super) fn same_probe(one: &Action<Target>, other: &Action<Target>) -> bool {
     match (one, other) {
         (Action::Ping { from, to, .. }, Action::Ping { from: from2, to: to2, .. }) => from == from2 && to == to2,
         (Action::Curl { from, url, .. }, Action::Curl { from: from2, url: url2, .. }) => from == from2 && url == url2,

@@ -64,8 +64,13 @@ pub(super) struct Neigh {
 pub(super) struct Ping {
     pub(super) from: Spanned<String>,
     pub(super) to: IpAddr,
+    /// No stretch of the window without an answer is longer. The window must lie within the time in which the timeline's pings ask, and counts whole:
+    /// from its beginning to the first answer, and from the last answer to its end.
     pub(super) longest_gap: Option<DurationText>,
+    /// No more requests of the window than this are without an answer. The window must lie within the time in which the timeline's pings ask, and the
+    /// machine must have asked throughout: one that is off or stands still loses nothing, and the expectation fails.
     pub(super) lost: Option<u64>,
+    /// A request of the window is answered, or is not; with `always` and `never` the window must lie within the time in which the pings ask.
     pub(super) answered: Option<bool>,
 }
 

@@ -64,6 +64,25 @@ fn an_expectation_about_a_ping_nobody_sends_starts_one_for_as_long_as_it_looks()
 }
 
 #[test]
+fn an_expectation_that_looks_longer_than_somebody_asks_is_refused() {
+    let ping = |window: &str, wanted: &str| format!("  - {{ what: x, {window}, ping: {{ from: i-f3fozos0, to: 192.168.0.91, {wanted} }} }}");
+    let steps = "  - { at: 5s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 100ms, until: 6s } }\n  - { at: 10s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 1s } }\n  - { at: 10s, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\", every: 1s, until: 20s } }";
+    let curl = "  - { what: x, never: { from: 15s, until: 21s }, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\" } }";
+    let refused = [
+        ping("always: { from: 5s }", "longest-gap: 1s"),
+        ping("always: { from: 5s }", "lost: 0"),
+        ping("always: { from: 4s, until: 6s }", "lost: 0"),
+        ping("never: { from: 7s, until: 9s }", "answered: true"),
+        curl.to_owned(),
+    ];
+    let all: Vec<_> = refused.iter().map(|expect| refusal(&file(steps, expect))).collect();
+    insta::assert_snapshot!(all.join("\n\n"));
+    for window in ["always: { from: 5s, until: 6s }", "always: { from: 10s }", "always: { from: 20s, until: 30s }"] {
+        assert!(read(&file(steps, &ping(window, "lost: 0"))).is_ok(), "{window}");
+    }
+}
+
+#[test]
 fn wrong_steps_are_refused_with_line_and_caret() {
     let steps = [
         "  - { at: 0s, powerof: worker-p001 }",
