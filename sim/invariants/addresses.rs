@@ -96,7 +96,8 @@ mod tests {
         let pool = |name: &str, address: &str, used: Value| {
             write("bellhop a", "eips.network.kubesphere.io", name, 0, json!({"spec": {"address": address}, "status": {"used": used}}))
         };
-        let given = |users: &str| vec![pool("lan", "192.168.0.92", json!({})), pool("second", "192.168.0.91", json!({"192.168.0.91": users}))];
+        let given =
+            |users: &str| vec![pool("lan", "192.168.0.92", json!({})), pool("second", "192.168.0.91", json!({"192.168.0.91": users}))];
         let moved = |pools: Vec<WriteRecord>| broken(judge(&evidence([pools, vec![service("web", 1, "a")]].concat(), Vec::new())));
         assert_eq!(moved(given("default/other;default/web")), [""; 0]);
         assert_eq!(moved(given("default/other")), ["no address is given from outside its pool"]);

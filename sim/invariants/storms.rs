@@ -62,7 +62,11 @@ fn first_storm_of_requests(requests: &[Instant], changes: &[(Instant, Name<'_>)]
         while first < last && *at - changes[first].0 >= MINUTE + RECOVERY {
             let name = changes[first].1;
             let left = changed.get(&name).copied().unwrap_or_default().saturating_sub(1);
-            if left == 0 { changed.remove(&name) } else { changed.insert(name, left) };
+            if left == 0 {
+                changed.remove(&name)
+            } else {
+                changed.insert(name, left)
+            };
             first += 1;
         }
         while *at - requests[oldest] >= MINUTE {

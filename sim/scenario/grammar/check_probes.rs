@@ -41,7 +41,8 @@ pub(super) fn asked_throughout(scenario: &Scenario, subject: &Subject, window: W
     if !is_asked || until_now >= window.until {
         return Ok(());
     }
-    let later = scenario.timeline.iter().filter(|step| step.at > until_now && step.actions.iter().any(|action| same_probe(action, &wanted)));
+    let later =
+        scenario.timeline.iter().filter(|step| step.at > until_now && step.actions.iter().any(|action| same_probe(action, &wanted)));
     let again = later.map(|step| step.at).min().unwrap_or(window.until).min(window.until);
     let (from, until) = (words(until_now), words(again));
     Err(at(place, format!("{what} from {from} to {until}: expected a window throughout which a step does")))

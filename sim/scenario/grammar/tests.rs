@@ -65,7 +65,8 @@ fn an_expectation_about_a_ping_nobody_sends_starts_one_for_as_long_as_it_looks()
 
 #[test]
 fn an_expectation_that_looks_longer_than_somebody_asks_is_refused() {
-    let ping = |window: &str, wanted: &str| format!("  - {{ what: x, {window}, ping: {{ from: i-f3fozos0, to: 192.168.0.91, {wanted} }} }}");
+    let ping =
+        |window: &str, wanted: &str| format!("  - {{ what: x, {window}, ping: {{ from: i-f3fozos0, to: 192.168.0.91, {wanted} }} }}");
     let steps = "  - { at: 5s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 100ms, until: 6s } }\n  - { at: 10s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 1s } }\n  - { at: 10s, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\", every: 1s, until: 20s } }";
     let curl = "  - { what: x, never: { from: 15s, until: 21s }, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\" } }";
     let refused = [
