@@ -17,7 +17,6 @@ use super::{Broken, Evidence};
 const MOVES: &str = "nothing that is assigned moves without a cause";
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
-    let calm = Calm::of_all(&evidence.ordeal.disturbances);
     let mut broken = Vec::new();
     // When, and whether by a user: what somebody else wrote there is no choice of Bellhop's, and may be left at once.
     let mut chosen: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
@@ -25,8 +24,10 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
     let mut before: BTreeMap<String, Version<'_>> = BTreeMap::new();
     for version in evidence.services() {
         let key = version.key.clone();
-        let ours = replica(version.client).is_some() && !version.deleted;
-        if let Some(last) = before.get(&key).filter(|_| ours) {
+        let writer = replica(version.client).filter(|_| !version.deleted);
+        if let (Some(last), Some(writer)) = (before.get(&key), writer) {
+            // What kept another replica from knowing better is no excuse of this one.
+            let calm = Calm::of_replica(&evidence.ordeal.disturbances, writer);
             let about = vec![key.clone()];
             // After an outage a choice may rest on what was so before it, and be put right a moment later.
             let (since, by_a_user) = chosen.get(&key).map_or((Instant::ZERO, false), |(at, by_a_user)| (calm.reach_back(*at), *by_a_user));
@@ -190,13 +191,17 @@ mod tests {
         let mut moved = evidence(writes.collect(), Vec::new());
         assert_eq!(broken(judge(&moved)), [MOVES]);
         let at = super::super::evidence::testing::at;
-        moved.ordeal.disturbances.push(super::super::Disturbance {
+        let outage = |of: &str| super::super::Disturbance {
             from: at(44),
             until: at(49),
-            replica: Some("a".to_owned()),
+            replica: Some(of.to_owned()),
             of_the_lan: false,
             what: String::new(),
-        });
+        };
+        // Replica `a` wrote it; what `b` could not know is no excuse.
+        moved.ordeal.disturbances = vec![outage("b")];
+        assert_eq!(broken(judge(&moved)), [MOVES]);
+        moved.ordeal.disturbances = vec![outage("a")];
         assert_eq!(broken(judge(&moved)), [""; 0]);
     }
 
