@@ -199,7 +199,10 @@ fn slack_takes_no_more_than_half_of_a_short_window() {
 
 #[test]
 fn what_must_not_be_so_is_not_so_of_something_that_exists() {
-    let there = || vec![service(1000, "worker-p001"), neighbor(1500, P1), frame(1500, P1)];
+    let there = || {
+        let pool = object(1000, "Eip", "pool", Some(json!({ "metadata": { "name": "pool" } })));
+        vec![service(1000, "worker-p001"), pool, neighbor(1500, P1), frame(1500, P1)]
+    };
     for (expect, of_something, of_nothing) in [
         ("never: {}, node-of: { service: NAME, is: worker-p002 }", "web", "wbe"),
         ("always: { from: 2s }, node-of: { service: web, is-not: { node-of: NAME } }", "", "wbe"),
@@ -208,6 +211,7 @@ fn what_must_not_be_so_is_not_so_of_something_that_exists() {
         ("eventually: { within: 1s }, absent: { kind: Service, metadata: { name: NAME } }", "", "wbe"),
         ("never: {}, condition: { kind: Service, name: NAME, type: bellhop.dev/Announced, status: \"False\" }", "web", "wbe"),
         ("never: {}, event: { reason: NodeChanged, about: { kind: Service, name: NAME } }", "web", "wbe"),
+        ("never: {}, event: { reason: EipInUse, about: { kind: Eip, name: NAME } }", "pool", "pol"),
         ("never: { from: 2s }, neigh: { client: i-f3fozos0, dst: NAME, lladdr: { mac-of: worker-p002 } }", "192.168.0.91", "192.168.0.99"),
         ("never: { from: 2s }, neigh: { client: i-f3fozos0, dst: 192.168.0.91, lladdr: { node-of: NAME } }", "", "wbe"),
         ("never: {}, wire: { sender-ip: 192.168.0.92, sender-mac: { node-of: NAME } }", "web", "wbe"),
