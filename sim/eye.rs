@@ -37,6 +37,10 @@ pub struct Judged {
     pub objects: usize,
     /// Requests that Bellhop made.
     pub requests: usize,
+    /// Pairs of a client and a Service that were tried after the end.
+    pub tried: usize,
+    /// Pairs of a client and a Service of type LoadBalancer that there were at the end.
+    pub pairs: usize,
 }
 
 /// Collects what is seen.
@@ -147,7 +151,8 @@ impl Eye {
             };
             self.log().say(at, seen);
         }
-        Judged { frames: evidence.spoken.len(), objects: evidence.writes.len(), requests: evidence.requests.values().map(Vec::len).sum() }
+        let requests = evidence.requests.values().map(Vec::len).sum();
+        Judged { frames: evidence.spoken.len(), objects: evidence.writes.len(), requests, ..Judged::default() }
     }
 
     /// Of the replicas that asked the API server at a moment the one that asked most, and how often.

@@ -32,23 +32,36 @@ struct Target {
     node: String,
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// What was not reached in time.
+    pub(crate) missed: Vec<Missed>,
+    /// How many pairs of a client and a Service were tried.
+    pub(crate) tried: usize,
+    /// How many pairs of a client and a Service of type LoadBalancer there were.
+    pub(crate) pairs: usize,
+}
+
 impl Stage {
     /// Ends all faults, lets the cluster converge, and says what was not reached in time.
-    pub(crate) async fn settle_down(&mut self) -> Result<Vec<Missed>, String> {
+    pub(crate) async fn settle_down(&mut self) -> Result<Settled, String> {
         self.heal()?;
         let began = self.lan.fabric.borrow().now();
         let mut reached: BTreeSet<(String, Target)> = BTreeSet::new();
         let mut last: BTreeMap<(String, Target), String> = BTreeMap::new();
-        loop {
+        let mut tried: BTreeSet<(String, String)> = BTreeSet::new();
+        let missed = loop {
             let now = self.lan.fabric.borrow().now();
             let tries: Vec<(String, Target, Duration)> =
                 self.tries().into_iter().filter(|(client, target, _)| !reached.contains(&(client.clone(), target.clone()))).collect();
             if tries.is_empty() {
-                return Ok(Vec::new());
+                break Vec::new();
             }
+            tried.extend(tries.iter().map(|(client, target, _)| (client.clone(), target.service.clone())));
             let late: Vec<_> = tries.iter().filter(|(.., within)| now - began > *within).collect();
             if !late.is_empty() {
-                return Ok(late.into_iter().map(|(client, target, within)| missed(now, client, target, *within, &last)).collect());
+                break late.into_iter().map(|(client, target, within)| missed(now, client, target, *within, &last)).collect();
             }
             let asked: BTreeMap<CurlId, (String, Target)> =
                 tries.into_iter().filter_map(|(client, target, _)| Some((self.ask(&client, &target)?, (client, target)))).collect();
@@ -60,7 +73,9 @@ impl Stage {
                     Err(_) => drop(last.insert(asked, report.to_string().trim().to_owned())),
                 }
             }
-        }
+        };
+        let services = self.eye.newest("services").into_iter().filter(|record| record.object["spec"]["type"] == "LoadBalancer").count();
+        Ok(Settled { missed, tried: tried.len(), pairs: services * self.scenario.topology.clients.len() })
     }
 
     /// Who should reach what by now, and within what time.

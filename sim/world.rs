@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::eye::Judged;
 use crate::machines;
 use crate::planted::Planted;
+use crate::settling::Settled;
 use crate::stage::Stage;
 use crate::trace::{self, Outputs, Played, Recorded, What};
 
@@ -182,14 +183,15 @@ impl SimWorld {
         self.left.extend(stage.eye.take(stage.zero));
         // The trace ends with the scenario; only broken promises still come.
         stage.tape.close();
-        let missed = stage.settle_down().await;
+        let settled = stage.settle_down().await;
         let ordeal = std::mem::take(&mut stage.ordeal);
         let ended = stage.lan.fabric.borrow().now();
-        let missed = missed.map(|missed| {
-            self.judged = stage.eye.judge(stage.zero, ended, stage.lan.take_spoken(), ordeal, missed);
+        let settled = settled.map(|Settled { missed, tried, pairs }| {
+            let judged = stage.eye.judge(stage.zero, ended, stage.lan.take_spoken(), ordeal, missed);
+            self.judged = Judged { tried, pairs, ..judged };
         });
         self.recorded = stage.tape.finish(self.hash);
-        missed.map_err(WorldError)?;
+        settled.map_err(WorldError)?;
         // Of what came after the end, only what should never have come.
         let counts =
             |seen: &Observation| matches!(seen.what, Seen::InvariantBroken { .. } | Seen::NotConverged { .. } | Seen::Crash { .. });

@@ -123,12 +123,13 @@ fn report(
         let _ = writeln!(text, "{blind}");
     }
     if outcome.checks.iter().all(|check| check.kind == CheckKind::Expectation) {
-        let Judged { frames, objects, requests } = world.judged();
+        let Judged { frames, objects, requests, tried, pairs } = world.judged();
         let _ = writeln!(
             text,
             "held throughout: no address twice or from outside its pool; nothing of the user's changed, nothing moved without a cause ({objects} versions\n\
              of objects); every frame named the Service's node and came from who may speak ({frames} frames); no storm ({requests} requests to the API);\n\
-             and after the end every client reached every Service"
+             {}",
+            after_the_end(tried, pairs)
         );
     }
     let (events, writes) = world.counts();
@@ -149,4 +150,30 @@ fn report(
     let last = format!("{} passed, {} failed", outcome.passed(), outcome.failed());
     let _ = writeln!(text, "{}", paint(if outcome.failed() == 0 { "32" } else { "31" }, &last));
     text
+}
+
+/// What promise 3 was judged by: who did not try proves nothing.
+fn after_the_end(tried: usize, pairs: usize) -> String {
+    match (tried, pairs) {
+        (0, _) => "and after the end nobody was tried".to_owned(),
+        _ if tried < pairs => {
+            format!("and after the end every client reached every Service that it should: of {pairs} pairs of the two {tried} were tried")
+        }
+        _ => format!("and after the end every client reached every Service ({tried} {} tried)", if tried == 1 { "pair" } else { "pairs" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_everybody_was_reached_is_said_of_those_who_were_tried() {
+        assert_eq!(after_the_end(0, 3), "and after the end nobody was tried");
+        assert_eq!(
+            after_the_end(2, 6),
+            "and after the end every client reached every Service that it should: of 6 pairs of the two 2 were tried"
+        );
+        assert_eq!(after_the_end(6, 6), "and after the end every client reached every Service (6 pairs tried)");
+    }
 }

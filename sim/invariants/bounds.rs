@@ -26,9 +26,14 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(48);
 /// How long after a cable, a switch or a machine is well again what a replica knows of a machine's MAC may be old: as [`HANDOVER`], of which asking again is a part.
 pub(crate) const HEARD_AGAIN: Duration = HANDOVER;
 
-/// Requests of one replica within a minute that are no storm: a Lease tried every second, ten watches that resume, and some for each object that
-/// changes, tried again at most five times a second.
+/// Requests of one replica within a minute that are no storm, whatever changes: a Lease tried every second, ten watches that resume, and what fails tried
+/// again at most five times a second.
 pub(crate) const REQUESTS_PER_MINUTE: usize = 600;
+
+/// Further requests for each different object that changed in that minute, or so shortly before it that a back-off may have reached into it. A new Service
+/// is the most: its condition, its pool's `used`, its address, its Event, its node with an Event, its condition again; and each of the seven once
+/// more after an answer that was lost.
+pub(crate) const REQUESTS_PER_OBJECT: usize = 14;
 
 /// Gratuitous frames for one address within a minute: an announcement is eight (two forms, four times), and one every two seconds is one for
 /// each change of a link that flaps. Nothing damps that today.

@@ -197,13 +197,17 @@ mod tests {
         let mut moved = evidence(writes.collect(), Vec::new());
         assert_eq!(broken(judge(&moved)), [MOVES]);
         let at = super::super::evidence::testing::at;
-        moved.ordeal.disturbances.push(super::super::Disturbance {
+        let outage = |of: &str| super::super::Disturbance {
             from: at(44),
             until: at(49),
-            machine: Some("a".to_owned()),
+            machine: Some(of.to_owned()),
             of_the_lan: false,
             what: String::new(),
-        });
+        };
+        // Replica `a` wrote it; what `b` could not know is no excuse.
+        moved.ordeal.disturbances = vec![outage("b")];
+        assert_eq!(broken(judge(&moved)), [MOVES]);
+        moved.ordeal.disturbances = vec![outage("a")];
         assert_eq!(broken(judge(&moved)), [""; 0]);
     }
 

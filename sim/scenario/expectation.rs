@@ -147,9 +147,9 @@ pub enum Subject {
 /// What is asked of a continuous ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PingWanted {
-    /// No stretch without an answered request is longer.
+    /// No stretch of the window without an answer arriving is longer, its ends included.
     LongestGap(Duration),
-    /// No more than so many requests unanswered.
+    /// No more than so many requests unanswered, and requests throughout the window.
     Lost(u64),
     /// A request is answered, or is not.
     Answered(bool),

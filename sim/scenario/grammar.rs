@@ -6,6 +6,8 @@
 mod check;
 mod check_expect;
 mod check_fault;
+mod check_probes;
+mod check_size;
 mod check_timeline;
 mod check_topology;
 mod expect;
@@ -24,6 +26,7 @@ mod tests;
 mod topology;
 mod values;
 
+pub(crate) use check_expect::known_version;
 pub(crate) use load::read_value;
 pub use load::{files, load, parse, parse_in};
 pub use refusal::Refusal;

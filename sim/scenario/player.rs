@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::action::{Action, Target};
 use crate::duration::moment;
 use crate::expectation::{AnsweredBy, Mac, Subject, WireFilter};
+use crate::grammar;
 use crate::history::History;
 use crate::judge::{blind, judge};
 use crate::observation::{Observation, Seen};
@@ -65,6 +66,8 @@ pub fn looks(scenario: &Scenario) -> Vec<Look> {
                 looks.insert(objects("v1", "Pod"));
                 targets.push(target);
             }
+            // Whether what an Event is about was ever there.
+            Subject::Event { kind: Some(kind), .. } => looks.extend(grammar::known_version(kind).map(|version| objects(version, kind))),
             Subject::NodeOf { is, is_not, .. } => targets.extend(is.iter().chain(is_not)),
             Subject::Curl { .. } | Subject::Ping { .. } | Subject::Event { .. } | Subject::Output { .. } => {}
         }

@@ -199,7 +199,10 @@ fn slack_takes_no_more_than_half_of_a_short_window() {
 
 #[test]
 fn what_must_not_be_so_is_not_so_of_something_that_exists() {
-    let there = || vec![service(1000, "worker-p001"), neighbor(1500, P1), frame(1500, P1)];
+    let there = || {
+        let pool = object(1000, "Eip", "pool", Some(json!({ "metadata": { "name": "pool" } })));
+        vec![service(1000, "worker-p001"), pool, neighbor(1500, P1), frame(1500, P1)]
+    };
     for (expect, of_something, of_nothing) in [
         ("never: {}, node-of: { service: NAME, is: worker-p002 }", "web", "wbe"),
         ("always: { from: 2s }, node-of: { service: web, is-not: { node-of: NAME } }", "", "wbe"),
@@ -208,6 +211,7 @@ fn what_must_not_be_so_is_not_so_of_something_that_exists() {
         ("eventually: { within: 1s }, absent: { kind: Service, metadata: { name: NAME } }", "", "wbe"),
         ("never: {}, condition: { kind: Service, name: NAME, type: bellhop.dev/Announced, status: \"False\" }", "web", "wbe"),
         ("never: {}, event: { reason: NodeChanged, about: { kind: Service, name: NAME } }", "web", "wbe"),
+        ("never: {}, event: { reason: EipInUse, about: { kind: Eip, name: NAME } }", "pool", "pol"),
         ("never: { from: 2s }, neigh: { client: i-f3fozos0, dst: NAME, lladdr: { mac-of: worker-p002 } }", "192.168.0.91", "192.168.0.99"),
         ("never: { from: 2s }, neigh: { client: i-f3fozos0, dst: 192.168.0.91, lladdr: { node-of: NAME } }", "", "wbe"),
         ("never: {}, wire: { sender-ip: 192.168.0.92, sender-mac: { node-of: NAME } }", "web", "wbe"),
@@ -285,7 +289,7 @@ fn the_longest_gap_is_the_longest_time_without_an_answer() {
 }
 
 #[test]
-fn an_outage_that_never_ends_counts_to_the_last_request() {
+fn an_outage_that_never_ends_counts_to_the_end() {
     let gap = "always: {}, ping: { from: i-f3fozos0, to: 192.168.0.91, longest-gap: 3s }";
     assert!(!passes(gap, (0..90).map(|n| echo(n * 100, (n < 20).then_some(1))).collect()));
     assert!(!passes(gap, (0..90).map(|n| echo(n * 100, None)).collect()));
@@ -294,10 +298,10 @@ fn an_outage_that_never_ends_counts_to_the_last_request() {
 #[test]
 fn pings_are_answered_lost_or_missing() {
     let ping = |time: &str, wanted: &str| format!("{time}, ping: {{ from: i-f3fozos0, to: 192.168.0.91, {wanted} }}");
-    let one_lost = || vec![echo(1000, Some(1)), echo(2000, None), echo(4000, Some(1))];
+    let one_lost = || vec![echo(1000, Some(1)), echo(2000, None), echo(3001, Some(1)), echo(4000, Some(1))];
     for (time, wanted, holds) in [
-        ("always: {}", "lost: 1", true),
-        ("always: {}", "lost: 0", false),
+        ("always: { from: 900ms, until: 4s }", "lost: 1", true),
+        ("always: { from: 900ms, until: 4s }", "lost: 0", false),
         ("always: {}", "answered: true", false),
         ("always: { from: 3s }", "answered: true", true),
         ("eventually: { within: 1001ms }", "answered: true", true),
@@ -309,6 +313,26 @@ fn pings_are_answered_lost_or_missing() {
         ("never: { from: 5s }", "answered: true", false),
     ] {
         assert_eq!(passes(&ping(time, wanted), one_lost()), holds, "{time} {wanted}");
+    }
+}
+
+#[test]
+fn an_outage_counts_from_the_beginning_of_the_window_to_its_end() {
+    let gap = "always: { from: 1s, until: 9s }, ping: { from: i-f3fozos0, to: 192.168.0.91, longest-gap: 2s }";
+    let asked = |from: u64, until: u64| (from..until).map(|n| echo(n * 100, Some(1))).collect::<Vec<_>>();
+    assert!(passes(gap, asked(10, 90)));
+    assert!(!passes(gap, asked(31, 90)));
+    assert!(!passes(gap, asked(10, 69)));
+}
+
+#[test]
+fn a_machine_that_did_not_ask_has_lost_nothing_and_says_nothing() {
+    let lost = "always: { from: 1s, until: 9s }, ping: { from: i-f3fozos0, to: 192.168.0.91, lost: 0 }";
+    let silent = |from, until| (10..90).filter(|n| !(from..until).contains(n)).map(|n| echo(n * 100, Some(1))).collect::<Vec<_>>();
+    assert!(passes(lost, silent(40, 50)));
+    for (from, until) in [(10, 40), (40, 70), (60, 90)] {
+        let outcome = judged(lost, silent(from, until), 0);
+        assert!(outcome.checks[0].detail.contains("sent no echo request"), "{outcome}");
     }
 }
 

@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::draw::{Ground, POOL};
+use super::draw::{Ground, OTHER_POOL, POOL};
 
 /// A class of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -273,9 +273,24 @@ impl Steps<'_> {
     }
 
     fn partition(&mut self) {
-        let replica = self.ground.replica(self.rng);
         let how = one_of(self.rng, &["down", "silent"]);
-        self.lasting("api", |_, _| json!({ "replica": replica, how: true }), 500, 25_000);
+        if self.rng.random_bool(0.7) {
+            let replica = self.ground.replica(self.rng);
+            self.lasting("api", |_, _| json!({ "replica": replica, how: true }), 500, 25_000);
+            return;
+        }
+        // In the middle of it another replica is told to go, so that the Lease is given back to nobody who hears of it.
+        let replica = self.ground.named_replica(self.rng);
+        let lasts = self.rng.random_range(500..=25_000);
+        let at = self.moment();
+        let end = (at + Duration::from_millis(lasts)).min(self.ground.window.1);
+        self.at(at, "api", json!({ "replica": replica, how: true, "for": words((end - at).max(Duration::from_millis(1))) }));
+        if let Some(other) = self.ground.other_replica(&replica, self.rng) {
+            let middle = at + Duration::from_millis(millis(end - at) / 2);
+            let again = end + Duration::from_millis(self.rng.random_range(500..=10_000));
+            self.at(middle, "stop-bellhop", json!(other));
+            self.at(again.min(self.ground.window.1), "start-bellhop", json!(other));
+        }
     }
 
     fn kubernetes(&mut self) {
@@ -317,7 +332,7 @@ impl Steps<'_> {
         let edit = |steps: &mut Self, kind: &str, name: &str, path: &str, value: Value| {
             steps.at(at, "edit", json!({ "kind": kind, "name": name, "set": { path: value } }));
         };
-        match self.rng.random_range(0..7) {
+        match self.rng.random_range(0..8) {
             0 | 1 => {
                 let policy = one_of(self.rng, &["Local", "Cluster"]);
                 edit(self, "Service", service, "spec.externalTrafficPolicy", json!(policy));
@@ -337,6 +352,10 @@ impl Steps<'_> {
             5 => {
                 let disable = self.rng.random_bool(0.7);
                 edit(self, "eip", POOL, "spec.disable", json!(disable));
+            }
+            6 => {
+                let pool = one_of(self.rng, &[OTHER_POOL, POOL]);
+                self.kubectl(at, &format!("annotate svc {service} eip.porter.kubesphere.io/v1alpha2={pool} --overwrite"));
             }
             _ => self.kubectl(at, &format!("delete eip {POOL} --wait=false")),
         }

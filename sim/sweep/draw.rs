@@ -25,6 +25,9 @@ const ON: f64 = 0.3;
 /// The pool of all Services.
 pub(super) const POOL: &str = "porter-layer2-eip";
 
+/// The pool that Services may be moved to.
+pub(super) const OTHER_POOL: &str = "second-eip";
+
 /// The kinds that clients are drawn of; most are Linux, which the others are compared with.
 const STACKS: [&str; 6] = ["linux", "linux", "windows", "slow-cache", "ignores-gratuitous", "defender"];
 
@@ -160,10 +163,10 @@ impl Ground {
         })
     }
 
-    /// What is there before anything goes wrong: a pool, a Deployment, Services, and every client asking for each.
+    /// What is there before anything goes wrong: two pools, a Deployment, Services, and every client asking for each.
     fn scene(&self, rng: &mut ChaCha8Rng) -> Vec<(Duration, Option<Class>, Value)> {
         let mut steps = Vec::new();
-        let manifests = ["../seed/porter-layer2-eip.yaml", "../seed/porter-layer2.yaml"].into_iter();
+        let manifests = ["../seed/porter-layer2-eip.yaml", "../manifests/eip-second.yaml", "../seed/porter-layer2.yaml"].into_iter();
         let manifests: Vec<&str> = manifests.chain(self.services.iter().map(|(_, file)| *file)).collect();
         steps.push((Duration::ZERO, None, json!({ "apply": manifests })));
         if rng.random_bool(0.5) {
@@ -201,6 +204,12 @@ impl Ground {
     /// A machine that Bellhop runs on.
     pub(super) fn named_replica(&self, rng: &mut ChaCha8Rng) -> String {
         self.replicas[rng.random_range(0..self.replicas.len())].clone()
+    }
+
+    /// Another one than that; `None` where there is one.
+    pub(super) fn other_replica(&self, than: &str, rng: &mut ChaCha8Rng) -> Option<String> {
+        let others: Vec<&String> = self.replicas.iter().filter(|other| *other != than).collect();
+        (!others.is_empty()).then(|| others[rng.random_range(0..others.len())].clone())
     }
 
     /// The same, or whoever leads at that moment.

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::check_topology::Places;
 use super::file::{self, Base, File};
 use super::refusal::{Finding, at};
 use super::spanned::Spanned;
-use super::{check_expect, check_timeline, check_topology, place};
+use super::{check_expect, check_size, check_timeline, check_topology, place};
 use crate::scenario::{Cluster, KubeProxy, Scenario, Topology};
 
 /// kube-controller-manager's default from Kubernetes 1.32 on.
@@ -56,7 +57,10 @@ pub(super) fn scenario(path: &Path, file: File, mut ground: Ground) -> Result<Sc
         return Err(at(&file.stop, "expected a time after the start"));
     }
     let folder = folder(path, file.folder.as_ref())?;
-    check_topology::add(&mut ground.topology, file.topology)?;
+    let places = Places::of(file.topology.as_ref());
+    if let Some(topology) = file.topology {
+        check_topology::add(&mut ground.topology, topology.value)?;
+    }
     for manifest in &file.cluster.manifests {
         readable(&folder, manifest)?;
     }
@@ -75,12 +79,13 @@ pub(super) fn scenario(path: &Path, file: File, mut ground: Ground) -> Result<Sc
         expect: Vec::new(),
     };
     if scenario.topology.nodes.is_empty() {
-        return Err(at(&file.stop, "no machines: expected `topology` with nodes, or `extends` with a file that has them"));
+        return Err(places.at(None, "no nodes: expected `topology` with nodes, or `extends` with a file that has them".to_owned()));
     }
-    check_topology::whole(&scenario.topology).map_err(|message| at(&file.stop, message))?;
+    check_topology::whole(&scenario.topology, &places)?;
     check_timeline::timeline(&mut scenario, file.timeline)?;
     check_expect::expectations(&mut scenario, file.expect)?;
     check_expect::add_implied_probes(&mut scenario);
+    check_size::whole_fits(&scenario, &file.stop)?;
     Ok(scenario)
 }
 

@@ -1,11 +1,14 @@
 //! The expectations of a file: one time word, one subject, and anchors that exist.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use bellhop_core::status::event;
 use serde_json::Value;
 
 use super::check::known;
+use super::check_probes;
 use super::check_timeline::{CURL_LIMIT, anchor, machine, station};
 use super::expect;
 use super::refusal::{Finding, at};
@@ -41,6 +44,20 @@ const KINDS: [(&str, &str); 14] = [
     ("Service", "v1"),
 ];
 
+/// The reasons of Events: Bellhop's. Of Kubernetes' own no world is asked.
+const REASONS: [&str; 10] = [
+    event::ALLOCATION_FAILED,
+    event::EIP_CONFLICTING,
+    event::EIP_INVALID,
+    event::EIP_IN_USE,
+    event::INTERFACE_UNAVAILABLE,
+    event::IP_ALLOCATED,
+    event::IP_RELEASED,
+    event::NODE_ASSIGNED,
+    event::NODE_CHANGED,
+    event::NO_ELIGIBLE_NODE,
+];
+
 /// Fills the scenario's expectations.
 pub(super) fn expectations(scenario: &mut Scenario, expectations: Vec<Spanned<expect::Expect>>) -> Result<(), Finding> {
     let anchors = scenario.timeline.iter().filter_map(|step| Some((step.id.clone()?, step.at))).collect();
@@ -72,6 +89,13 @@ fn checked(scenario: &Scenario, anchors: &BTreeMap<String, Duration>, expect: Sp
         return Err(at(&expect.what, "expected a sentence"));
     }
     let (when, after) = when(scenario, anchors, &expect, &place)?;
+    let counted = expect.wire.as_ref().and_then(|wire| wire.value.at_least.as_ref().or(wire.value.at_most.as_ref()));
+    if let (When::Never(_), Some(count)) = (when, counted) {
+        return Err(at(
+            count,
+            "`never` is no frame at all: expected no count beside it (at-least and at-most go with eventually and always)",
+        ));
+    }
     let what = expect.what.value.clone();
     let subject = subject(scenario, expect, &place)?;
     let moment = matches!(subject, Subject::Event { .. } | Subject::Output { .. });
@@ -81,7 +105,11 @@ fn checked(scenario: &Scenario, anchors: &BTreeMap<String, Duration>, expect: Sp
         When::Eventually(_) | When::Never(_) if stretch => {
             Err(at(&place, "longest-gap and lost are about a stretch of time: expected always"))
         }
-        _ => Ok(Expectation { what, when, after, subject }),
+        When::Always(window) | When::Never(window) => {
+            check_probes::asked_throughout(scenario, &subject, window, &place)?;
+            Ok(Expectation { what, when, after, subject })
+        }
+        When::Eventually(_) => Ok(Expectation { what, when, after, subject }),
     }
 }
 
@@ -186,8 +214,20 @@ fn subject(scenario: &Scenario, expect: expect::Expect, place: &Spanned<()>) -> 
     }
     if let Some(event) = expect.event {
         let about = event.value.about.map_or((None, None), |about| (about.kind, about.name));
-        let (reason, message_contains) = (event.value.reason, event.value.message_contains);
-        return Ok(Subject::Event { reason, kind: about.0, name: about.1, message_contains });
+        match &about {
+            (None, Some(name)) => return Err(at(name, "the name of what? expected `kind` beside it")),
+            (Some(kind), _) if known_version(&kind.value).is_none() => {
+                return Err(at(kind, format!("`{}` is not a kind known here: expected one as in Service or Eip", kind.value)));
+            }
+            _ => {}
+        }
+        let (kind, name) = (about.0.map(|kind| kind.value), about.1.map(|name| name.value));
+        if !REASONS.contains(&event.value.reason.value.as_str()) {
+            let message = format!("`{}` is no reason of an Event: expected one of {}", event.value.reason.value, REASONS.join(", "));
+            return Err(at(&event.value.reason, message));
+        }
+        let (reason, message_contains) = (event.value.reason.value, event.value.message_contains);
+        return Ok(Subject::Event { reason, kind, name, message_contains });
     }
     if let Some(condition) = expect.condition {
         if !["True", "False", "Unknown"].contains(&condition.status.value.as_str()) {
@@ -245,9 +285,9 @@ fn wire(scenario: &Scenario, wire: expect::Wire) -> Result<Subject, Finding> {
     let filter = WireFilter {
         segment: wire.segment.map(|segment| segment.value),
         operation: wire.operation,
-        sender_ip: wire.sender_ip,
+        sender_ip: wire.sender_ip.map(|ip| on_the_lan(scenario, &ip)).transpose()?,
         sender_mac: one(wire.sender_mac)?,
-        target_ip: wire.target_ip,
+        target_ip: wire.target_ip.map(|ip| on_the_lan(scenario, &ip)).transpose()?,
         ethernet_source: one(wire.ethernet_source)?,
         ethernet_destination: wire.ethernet_destination,
     };
@@ -260,7 +300,27 @@ fn wire(scenario: &Scenario, wire: expect::Wire) -> Result<Subject, Finding> {
             ..WireFilter::default()
         },
     };
-    Ok(Subject::Wire { filter, each, at_least: wire.at_least, at_most: wire.at_most })
+    let (at_least, at_most) = (wire.at_least.as_ref().map(|count| count.value), wire.at_most.as_ref().map(|count| count.value));
+    match (&wire.at_least, &wire.at_most) {
+        (Some(least), _) if least.value == 0 => return Err(at(least, "at least none is always so: expected 1 or more")),
+        (Some(least), Some(most)) if least.value > most.value => {
+            return Err(at(most, format!("fewer than `at-least`: expected {} or more", least.value)));
+        }
+        _ => {}
+    }
+    Ok(Subject::Wire { filter, each, at_least, at_most })
+}
+
+/// An address that a frame can name: nobody's (0.0.0.0, as in RFC 5227's probes), a machine's, or one of a segment.
+fn on_the_lan(scenario: &Scenario, ip: &Spanned<Ipv4Addr>) -> Result<Ipv4Addr, Finding> {
+    // Machines have addresses of their segments; only a NIC that is alone on its own has another.
+    let mut nics = scenario.topology.machines().filter_map(|machine| scenario.topology.nics(machine)).flat_map(|nics| nics.values());
+    let prefixes: Vec<_> = scenario.topology.segments.values().map(|segment| segment.ipv4).collect();
+    if ip.value.is_unspecified() || prefixes.iter().any(|prefix| prefix.contains(&ip.value)) || nics.any(|nic| nic.ip.addr() == ip.value) {
+        return Ok(ip.value);
+    }
+    let prefixes = prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(at(ip, format!("`{}` is on no segment: expected an address in one of {prefixes}", ip.value)))
 }
 
 /// A MAC address, by value or by owner.
@@ -291,9 +351,14 @@ fn pattern(object: Spanned<Value>) -> Result<Pattern, Finding> {
     Ok(Pattern { api_version, kind, namespace, name, fields: object.value })
 }
 
+/// The apiVersion of a kind that is known here.
+pub(crate) fn known_version(kind: &str) -> Option<&'static str> {
+    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, version)| *version)
+}
+
 /// The apiVersion that is said, or that the kind is known to have.
 fn api_version(said: Option<String>, kind: &Spanned<String>) -> Result<String, Finding> {
-    let found = || KINDS.iter().find(|(known, _)| *known == kind.value).map(|(_, version)| (*version).to_owned());
+    let found = || known_version(&kind.value).map(str::to_owned);
     let missing = || at(kind, format!("`{}` is not a kind known here: expected `apiVersion` beside it", kind.value));
     said.or_else(found).ok_or_else(missing)
 }
@@ -335,7 +400,7 @@ pub(super) fn add_implied_probes(scenario: &mut Scenario) {
 }
 
 /// Whether two probes ask the same of the same.
-fn same_probe(one: &Action<Target>, other: &Action<Target>) -> bool {
+pub(super) fn same_probe(one: &Action<Target>, other: &Action<Target>) -> bool {
     match (one, other) {
         (Action::Ping { from, to, .. }, Action::Ping { from: from2, to: to2, .. }) => from == from2 && to == to2,
         (Action::Curl { from, url, .. }, Action::Curl { from: from2, url: url2, .. }) => from == from2 && url == url2,

@@ -8,7 +8,7 @@ use super::check::{known, readable_text};
 use super::refusal::{Finding, at};
 use super::spanned::Spanned;
 use super::values::{OneOrMany, TargetText};
-use super::{check_fault, file};
+use super::{check_fault, check_size, file};
 use crate::action::{Action, Edit, ProbeId, RunId, Target};
 use crate::command::{self, CommandLine, Kubectl};
 use crate::duration;
@@ -29,7 +29,9 @@ pub(super) fn timeline(scenario: &mut Scenario, steps: Spanned<Vec<Spanned<file:
     let id = |step: &Spanned<file::Step>| step.value.id.as_ref().map(|id| (id.value.clone(), step.value.at.value.0));
     let mut counters = Counters { anchors: steps.value.iter().filter_map(id).collect(), ..Counters::default() };
     for step in steps.value {
+        let place = step.with(());
         let step = checked(scenario, step, &mut counters)?;
+        check_size::step_fits(scenario, &step, &place)?;
         scenario.timeline.push(step);
     }
     Ok(())

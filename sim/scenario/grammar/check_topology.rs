@@ -10,7 +10,7 @@ use bellhop_core::mac::MacAddr;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::check::known;
-use super::refusal::{Finding, at};
+use super::refusal::{Finding, at, nowhere};
 use super::spanned::Spanned;
 use super::topology as file;
 use super::values::OneOrMany;
@@ -120,8 +120,32 @@ pub(super) fn ends(topology: &Topology, between: &Spanned<Vec<Spanned<String>>>)
     Ok([one.value.clone(), other.value.clone()])
 }
 
+/// Where a file has its topology and its switches.
+pub(super) struct Places {
+    whole: Option<Spanned<()>>,
+    switches: BTreeMap<String, Spanned<()>>,
+}
+
+impl Places {
+    pub(super) fn of(topology: Option<&Spanned<file::Topology>>) -> Self {
+        let switches = topology.into_iter().flat_map(|topology| &topology.value.switches);
+        Self {
+            whole: topology.map(|topology| topology.with(())),
+            switches: switches.map(|(name, switch)| (name.clone(), switch.with(()))).collect(),
+        }
+    }
+
+    /// A finding at a place, or at the topology, or, where a file has none, at no line.
+    pub(super) fn at(&self, place: Option<&Spanned<()>>, message: String) -> Finding {
+        match place.or(self.whole.as_ref()) {
+            Some(place) => at(place, message),
+            None => nowhere(message),
+        }
+    }
+}
+
 /// That every switch of a segment can be reached from every other. When all files have been read.
-pub(super) fn whole(topology: &Topology) -> Result<(), String> {
+pub(super) fn whole(topology: &Topology, places: &Places) -> Result<(), Finding> {
     let uplinks = topology.uplinks();
     for segment in topology.segments.keys() {
         let all: BTreeSet<&String> =
@@ -141,7 +165,9 @@ pub(super) fn whole(topology: &Topology) -> Result<(), String> {
             }
         }
         if let Some(alone) = all.difference(&reached).next() {
-            return Err(format!("no uplink leads to the switch `{alone}`: expected all switches of {segment} connected"));
+            // A switch of the file that is extended was connected there: this file's own belong beside it.
+            let own = places.switches.get(*alone).or_else(|| all.iter().find_map(|name| places.switches.get(*name)));
+            return Err(places.at(own, format!("no uplink leads to the switch `{alone}`: expected all switches of {segment} connected")));
         }
     }
     Ok(())

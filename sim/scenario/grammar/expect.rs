@@ -64,8 +64,13 @@ pub(super) struct Neigh {
 pub(super) struct Ping {
     pub(super) from: Spanned<String>,
     pub(super) to: IpAddr,
+    /// No stretch of the window without an answer is longer. The window must lie within the time in which the timeline's pings ask, and counts whole:
+    /// from its beginning to the first answer, and from the last answer to its end.
     pub(super) longest_gap: Option<DurationText>,
+    /// No more requests of the window than this are without an answer. The window must lie within the time in which the timeline's pings ask, and the
+    /// machine must have asked throughout: one that is off or stands still loses nothing, and the expectation fails.
     pub(super) lost: Option<u64>,
+    /// A request of the window is answered, or is not; with `always` and `never` the window must lie within the time in which the pings ask.
     pub(super) answered: Option<bool>,
 }
 
@@ -88,7 +93,8 @@ pub(super) enum AnsweredBy {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Event {
-    pub(super) reason: String,
+    /// One of Bellhop's reasons, as in NodeChanged.
+    pub(super) reason: Spanned<String>,
     pub(super) about: Option<About>,
     pub(super) message_contains: Option<String>,
 }
@@ -96,8 +102,9 @@ pub(super) struct Event {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct About {
-    pub(super) kind: Option<String>,
-    pub(super) name: Option<String>,
+    /// A kind of the API, as in Eip; must be said where a name is.
+    pub(super) kind: Option<Spanned<String>>,
+    pub(super) name: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -120,15 +127,19 @@ pub(super) struct Condition {
 pub(super) struct Wire {
     pub(super) segment: Option<Spanned<String>>,
     pub(super) operation: Option<ArpOperation>,
-    pub(super) sender_ip: Option<Ipv4Addr>,
+    /// 0.0.0.0, a machine's address, or one of a segment's prefix.
+    pub(super) sender_ip: Option<Spanned<Ipv4Addr>>,
     pub(super) sender_mac: Option<Spanned<MacText>>,
-    pub(super) target_ip: Option<Ipv4Addr>,
+    /// The same.
+    pub(super) target_ip: Option<Spanned<Ipv4Addr>>,
     pub(super) ethernet_source: Option<Spanned<MacText>>,
     #[schemars(with = "Option<schema::Mac>")]
     pub(super) ethernet_destination: Option<MacAddr>,
     pub(super) each: Option<Each>,
-    pub(super) at_least: Option<usize>,
-    pub(super) at_most: Option<usize>,
+    /// At least so many such frames, 1 or more; 1 unless `at-most` is said.
+    pub(super) at_least: Option<Spanned<usize>>,
+    /// At most so many.
+    pub(super) at_most: Option<Spanned<usize>>,
 }
 
 /// What each counted frame must be.

@@ -40,8 +40,7 @@ pub(super) struct File {
     /// When it ends.
     pub(super) stop: Spanned<DurationText>,
     /// Machines and cables, beside those of the file that this one extends.
-    #[serde(default)]
-    pub(super) topology: Topology,
+    pub(super) topology: Option<Spanned<Topology>>,
     /// Kubernetes.
     #[serde(default)]
     pub(super) cluster: Cluster,

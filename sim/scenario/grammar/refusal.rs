@@ -37,6 +37,11 @@ pub(super) struct Finding {
     message: String,
 }
 
+/// A finding at no value: something is not there.
+pub(super) fn nowhere(message: impl Into<String>) -> Finding {
+    Finding { location: None, message: message.into() }
+}
+
 /// A finding at a value.
 pub(super) fn at<T>(value: &Spanned<T>, message: impl Into<String>) -> Finding {
     Finding { location: Some(value.referenced), message: message.into() }

@@ -64,6 +64,26 @@ fn an_expectation_about_a_ping_nobody_sends_starts_one_for_as_long_as_it_looks()
 }
 
 #[test]
+fn an_expectation_that_looks_longer_than_somebody_asks_is_refused() {
+    let ping =
+        |window: &str, wanted: &str| format!("  - {{ what: x, {window}, ping: {{ from: i-f3fozos0, to: 192.168.0.91, {wanted} }} }}");
+    let steps = "  - { at: 5s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 100ms, until: 6s } }\n  - { at: 10s, ping: { from: i-f3fozos0, to: 192.168.0.91, every: 1s } }\n  - { at: 10s, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\", every: 1s, until: 20s } }";
+    let curl = "  - { what: x, never: { from: 15s, until: 21s }, curl: { from: i-f3fozos0, url: \"http://192.168.0.91\" } }";
+    let refused = [
+        ping("always: { from: 5s }", "longest-gap: 1s"),
+        ping("always: { from: 5s }", "lost: 0"),
+        ping("always: { from: 4s, until: 6s }", "lost: 0"),
+        ping("never: { from: 7s, until: 9s }", "answered: true"),
+        curl.to_owned(),
+    ];
+    let all: Vec<_> = refused.iter().map(|expect| refusal(&file(steps, expect))).collect();
+    insta::assert_snapshot!(all.join("\n\n"));
+    for window in ["always: { from: 5s, until: 6s }", "always: { from: 10s }", "always: { from: 20s, until: 30s }"] {
+        assert!(read(&file(steps, &ping(window, "lost: 0"))).is_ok(), "{window}");
+    }
+}
+
+#[test]
 fn wrong_steps_are_refused_with_line_and_caret() {
     let steps = [
         "  - { at: 0s, powerof: worker-p001 }",
@@ -230,6 +250,15 @@ fn wrong_campuses_are_refused_with_line_and_caret() {
 }
 
 #[test]
+fn a_file_without_nodes_is_refused_at_its_topology_and_one_without_that_at_no_line() {
+    let (before, _) = campus().split_once("  nodes:").map(|(before, after)| (before.to_owned(), after.to_owned())).unwrap();
+    let without = refusal(&format!("{before}timeline: []\n"));
+    assert!(without.starts_with("error: no nodes: expected `topology`") && without.contains("probe.yaml:6:3"), "{without}");
+    let nothing = refusal("version: 1\nname: probe\nabout: A test.\nstop: 60s\ntimeline: []\n");
+    assert!(nothing.starts_with("error: no nodes") && nothing.ends_with("--> probe.yaml"), "{nothing}");
+}
+
+#[test]
 fn more_machines_switches_and_manifests_than_anybody_needs_are_refused() {
     let many = |count: usize, each: &dyn Fn(usize) -> String| (0..count).map(each).collect::<Vec<_>>().join(", ");
     let good = file(STEP, EXPECT);
@@ -256,9 +285,39 @@ fn wrong_expectations_are_refused_with_line_and_caret() {
         "  - { what: x, eventually: { within: 1s }, ping: { from: i-f3fozos0, to: 192.168.0.91, longest-gap: 1s } }",
         "  - { what: x, always: {}, event: { reason: IPAllocated } }",
         "  - { what: x, eventually: { within: 1s }, output: { step: start, exit: 0 } }",
+        "  - { what: x, always: {}, wire: { at-least: 0 } }",
+        "  - { what: x, always: {}, wire: { at-least: 5, at-most: 1 } }",
+        "  - { what: x, never: {}, wire: { sender-ip: 192.168.0.91, at-least: 5 } }",
+        "  - { what: x, never: {}, wire: { sender-ip: 192.168.0.91, at-most: 0 } }",
+        "  - { what: x, always: {}, wire: { sender-ip: 1.2.3.4, at-most: 0 } }",
+        "  - { what: x, never: {}, wire: { target-ip: 1.2.3.4 } }",
+        "  - { what: x, never: {}, event: { reason: NodeChangde } }",
+        "  - { what: x, never: {}, event: { reason: EipInUse, about: { kind: Epi, name: lan } } }",
+        "  - { what: x, never: {}, event: { reason: EipInUse, about: { name: lan } } }",
     ];
     let all: Vec<_> = expectations.iter().map(|expectation| refusal(&file(STEP, expectation))).collect();
     insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[test]
+fn more_frames_and_requests_than_anybody_waits_for_are_refused_at_the_step() {
+    let storm = |lasts: &str| format!("  - {{ at: 0s, storm: {{ machine: i-f3fozos0, rate: 200000{lasts} }} }}");
+    let ping =
+        |every: &str, until: &str| format!("  - {{ at: 0s, ping: {{ from: i-f3fozos0, to: 192.168.0.91, every: {every}{until} }} }}");
+    let long = |timeline: &str| file(timeline, EXPECT).replace("stop: 60s", "stop: 24h");
+    let implied = "  - { what: x, always: {}, ping: { from: i-f3fozos0, to: 192.168.0.91, lost: 0 } }\n  - { what: x, always: {}, ping: { from: i-f3fozos0, to: 192.168.0.92, lost: 0 } }";
+    let refused = [
+        long(&storm("")),
+        long(&[storm(", for: 30s"), storm(", for: 30s")].join("\n")),
+        long(&"  - { at: 0s, spoof-arp: { machine: i-f3fozos0, address: 192.168.0.91, every: 10ms } }\n".repeat(2)),
+        long(&ping("10ms", "")),
+        file(STEP, implied).replace("stop: 60s", "stop: 24h"),
+    ];
+    let all: Vec<_> = refused.iter().map(|text| refusal(text)).collect();
+    insta::assert_snapshot!(all.join("\n\n"));
+    for timeline in [storm(", for: 50s"), ping("10ms", ", until: 2h"), ping("100ms", "")] {
+        assert!(read(&long(&timeline)).is_ok(), "{timeline}");
+    }
 }
 
 #[test]

@@ -19,8 +19,8 @@ pub(super) fn nothing(case: &Case<'_>, subject: &Subject) -> Option<String> {
         _ if !is_denied => None,
         Subject::Resource(pattern) => object(case, pattern),
         Subject::Condition { kind, namespace, name, .. } => ever(case, kind, namespace.as_deref(), name),
-        Subject::Event { kind: Some(kind), name: Some(name), .. } if kind == "Service" => {
-            // Services are looked at in every run; an Event says no namespace.
+        Subject::Event { kind: Some(kind), name: Some(name), .. } => {
+            // An expectation about an Event says no namespace.
             let is_there =
                 case.history.objects(kind).any(|(key, levels)| key.2 == *name && levels.iter().any(|(at, _)| *at <= case.window().until));
             (!is_there).then(|| format!("there never was a {kind} {name}"))

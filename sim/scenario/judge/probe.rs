@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Case, Verdict, between};
+use crate::action::{Action, Target};
 use crate::duration::{moment, words};
 use crate::expectation::{AnsweredBy, PingWanted, When, Window};
 use crate::history::{Echo, Request};
-use crate::observation::CurlFailure;
+use crate::observation::{CurlFailure, DECIDED};
 use crate::outcome::Blind;
 
 /// Judges a ping.
@@ -26,11 +27,15 @@ pub(super) fn ping(case: &Case<'_>, from: &str, to: IpAddr, wanted: PingWanted) 
             requests(case, &within, silent)
         }
         PingWanted::Lost(most) => {
+            if let Some((since, until)) = silence(case, from, to, &within) {
+                return Verdict::failed(format!("{from} sent no echo request to {to} from {} to {}", moment(since), moment(until)));
+            }
             let lost = within.iter().filter(|echo| echo.answer.is_none()).count();
             let text = format!("{lost} of {} requests unanswered", within.len());
             if lost as u64 <= most { Verdict::passed(text) } else { Verdict::failed(text) }
         }
         PingWanted::LongestGap(most) => {
+            // The whole window, also where nothing was sent: the file says that somebody asks throughout.
             let (since, gap) = longest_gap(&within, window);
             let text = format!("longest {}, from {}", words(gap), moment(since));
             if gap <= most + case.slack { Verdict::passed(text) } else { Verdict::failed(text) }
@@ -38,14 +43,34 @@ pub(super) fn ping(case: &Case<'_>, from: &str, to: IpAddr, wanted: PingWanted) 
     }
 }
 
-/// The longest stretch without an answer arriving, from the first request to the last, and when it began.
+/// A stretch of the window in which no request was sent: a machine that is off or stands still loses none.
+fn silence(case: &Case<'_>, from: &str, to: IpAddr, echoes: &[Echo]) -> Option<(Duration, Duration)> {
+    let window = case.window();
+    let actions = case.scenario.timeline.iter().flat_map(|step| &step.actions);
+    let intervals = actions.filter_map(|action| match action {
+        Action::Ping { from: Target::Machine(asker), to: asked, every, .. } if asker == from && *asked == to => Some(*every),
+        _ => None,
+    });
+    // A request may be late by as much as it takes to send it, and of what was sent just before the end nothing is said yet.
+    let longest = 2 * intervals.max().unwrap_or_default() + DECIDED + case.slack;
+    let mut sent: Vec<_> = echoes.iter().map(|echo| echo.sent).collect();
+    sent.sort_unstable();
+    let mut before = window.from;
+    for at in sent.into_iter().chain([window.until.min(case.scenario.stop)]) {
+        if at.saturating_sub(before) > longest {
+            return Some((before, at));
+        }
+        before = at;
+    }
+    None
+}
+
+/// The longest stretch of a window without an answer arriving, and when it began.
 fn longest_gap(echoes: &[Echo], window: Window) -> (Duration, Duration) {
-    let sent = || echoes.iter().map(|echo| echo.sent);
-    let (first, last) = (sent().min().unwrap_or(window.from), sent().max().unwrap_or(window.from));
     let mut answers: Vec<_> = echoes.iter().filter_map(|echo| echo.answer).collect();
     answers.sort_unstable();
-    let (mut longest, mut before) = ((first, Duration::ZERO), first);
-    for at in answers.into_iter().chain([last]) {
+    let (mut longest, mut before) = ((window.from, Duration::ZERO), window.from);
+    for at in answers.into_iter().chain([window.until]) {
         let gap = at.saturating_sub(before);
         if gap > longest.1 {
             longest = (before, gap);
@@ -60,7 +85,9 @@ pub(crate) fn blind(from: &str, to: IpAddr, echoes: &[Echo]) -> Blind {
     let first = echoes.iter().filter_map(|echo| echo.answer).min();
     let Some(first) = first else { return Blind { from: from.to_owned(), to, longest: None, since: Duration::ZERO } };
     let after: Vec<_> = echoes.iter().copied().filter(|echo| echo.answer.map_or(echo.sent, |at| at) >= first).collect();
-    let (since, longest) = longest_gap(&after, Window { from: first, until: first });
+    let sent = || after.iter().map(|echo| echo.sent);
+    let window = Window { from: sent().min().unwrap_or(first), until: sent().max().unwrap_or(first) };
+    let (since, longest) = longest_gap(&after, window);
     Blind { from: from.to_owned(), to, longest: Some(longest), since }
 }
 
