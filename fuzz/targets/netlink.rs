@@ -10,7 +10,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(interfaces.is_sorted_by(|a, b| a.name <= b.name));
     for interface in interfaces {
         assert!(interface.mac.is_unicast(), "{interface:?}");
-        let fits = |address: &bellhop_core::link::InterfaceAddress| address.prefix_length <= if address.address.is_ipv4() { 32 } else { 128 };
+        let fits =
+            |address: &bellhop_core::link::InterfaceAddress| address.prefix_length <= if address.address.is_ipv4() { 32 } else { 128 };
         assert!(interface.addresses.iter().all(fits), "{interface:?}");
     }
 });
