@@ -201,6 +201,10 @@ impl Arm for KernelHost {
         let entry = table.into_values().next();
         Ok(entry.map(|(mac, state)| Entry { state, mac: mac.and_then(|mac| mac.parse().ok()) }))
     }
+
+    fn collects_failed(&self) -> bool {
+        true
+    }
 }
 
 /// A datagram, from a socket of its own.

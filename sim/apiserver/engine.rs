@@ -8,12 +8,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::admission::addresses::Addresses;
+use crate::chance::{Chance, Identity};
 use crate::fault::{Fault, FaultId, Faults};
 use crate::record::{Outcome, RequestRecord, Subject};
 use crate::registry::{self, Kind};
@@ -40,7 +39,7 @@ pub(crate) struct Engine {
     pub(crate) custom: BTreeMap<(String, String, String), Arc<Kind>>,
     /// Removed objects whose dependents and owners are still to be looked at.
     pub(crate) removed: VecDeque<Arc<Value>>,
-    rng: ChaCha8Rng,
+    chance: Chance,
     watchers: BTreeMap<u64, Watcher>,
     watchers_made: u64,
     pub(crate) faults: Faults,
@@ -83,7 +82,7 @@ impl Engine {
             addresses: Addresses::new(config),
             custom: BTreeMap::new(),
             removed: VecDeque::new(),
-            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            chance: Chance::new(config.seed),
             watchers: BTreeMap::new(),
             watchers_made: 0,
             faults: Faults::new(config.seed),
@@ -277,18 +276,14 @@ impl Engine {
 
     // --- Chance -------------------------------------------------------------------------------------------------------------------
 
-    /// A version 4 UUID out of the seed.
-    pub(crate) fn new_uid(&mut self) -> String {
-        let (high, low) = (self.rng.next_u64(), self.rng.next_u64());
-        let version = (high & 0xfff) | 0x4000;
-        let variant = (low >> 48 & 0x3fff) | 0x8000;
-        format!("{:08x}-{:04x}-{version:04x}-{variant:04x}-{:012x}", high >> 32, high >> 16 & 0xffff, low & 0xffff_ffff_ffff)
+    /// The uid and the name's suffix of the next object of a kind that is made.
+    pub(crate) fn next_identity(&self, resource: &GroupResource) -> Identity {
+        self.chance.next(resource)
     }
 
-    /// The five characters that `generateName` appends (apimachinery `util/rand`: no vowels, so no words).
-    pub(crate) fn name_suffix(&mut self) -> String {
-        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-        (0..5).map(|_| char::from(ALPHABET[self.rng.next_u32() as usize % ALPHABET.len()])).collect()
+    /// An object of this kind was made: the next one's identity is another.
+    pub(crate) fn take_identity(&mut self, resource: &GroupResource) {
+        self.chance.take(resource);
     }
 }
 

@@ -189,7 +189,7 @@ impl Faults {
 }
 
 /// FNV-1a in 64 bits (draft-eastlake-fnv §2): a fixed hash, so that a label is the same stream for ever.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

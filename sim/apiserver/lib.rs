@@ -18,6 +18,7 @@
 
 mod admission;
 mod apply;
+mod chance;
 mod clock;
 mod crd;
 mod delete;

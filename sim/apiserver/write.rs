@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -14,6 +15,9 @@ use crate::request::{Request, ResourcePath};
 use crate::status::{ApiError, FieldError};
 use crate::store::ObjectKey;
 use crate::{ClientName, admission, apply, delete, events, names, object, patch, registry, schema};
+
+/// How many generated names are tried before the create is refused (apiserver `registry/generic`, maxNameGenerationCreateAttempts).
+const NAMES_MAX: usize = 8;
 
 /// What becomes of fields that the schema does not know (`fieldValidation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +68,8 @@ pub(crate) fn create(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> R
     if kind.namespaced && !named.is_empty() && named != call.path.namespace {
         return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
     }
-    give_metadata(engine, call, &mut object);
+    give_metadata(call, &mut object, engine.now);
+    give_identity(engine, call, &mut object);
     let name = object::name(&object).to_owned();
     if name.is_empty() {
         return Err(call.invalid("", &[FieldError::required("metadata.name", "name or generateName is required")]));
@@ -91,7 +96,11 @@ pub(crate) fn create(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> R
     if kind.generation {
         object::metadata_mut(&mut object).insert("generation".to_owned(), json!(1));
     }
-    store(engine, call, &key, object)
+    let created = store(engine, call, &key, object)?;
+    if !call.dry_run {
+        engine.take_identity(&kind.storage);
+    }
+    Ok(created)
 }
 
 /// PUT of an object or of its status.
@@ -99,6 +108,12 @@ pub(crate) fn replace(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> 
     let exists = engine.store.get(&call.kind.storage, &call.key()).is_some();
     if !exists && call.kind.create_on_update && call.path.subresource.is_empty() {
         let mut body = body;
+        let uid = object::uid(&body);
+        if !uid.is_empty() {
+            // Whoever names a uid means an object that was there (`DefaultUpdatedObjectInfo.Preconditions`).
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(ApiError::conflict(call.kind, &call.path.name, &why));
+        }
         object::metadata_mut(&mut body).remove("resourceVersion");
         call.verb = "create";
         return Ok((201, create(engine, call, body)?));
@@ -280,27 +295,41 @@ fn prune_metadata(body: &mut Value) -> Vec<String> {
         .collect()
 }
 
-fn give_metadata(engine: &mut Engine, call: &Call<'_>, object: &mut Value) {
-    let (uid, suffix) = (engine.new_uid(), engine.name_suffix());
-    let now = clock::time(engine.now);
+fn give_metadata(call: &Call<'_>, object: &mut Value, now: Timestamp) {
     let metadata = object::metadata_mut(object);
     for key in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "managedFields"] {
         metadata.remove(key);
     }
-    metadata.insert("uid".to_owned(), uid.into());
-    metadata.insert("creationTimestamp".to_owned(), now.into());
+    metadata.insert("creationTimestamp".to_owned(), clock::time(now).into());
     if call.kind.namespaced {
         metadata.insert("namespace".to_owned(), call.path.namespace.clone().into());
     } else {
         metadata.remove("namespace");
     }
+}
+
+/// A uid, and a name where only the base of one is given (apiserver `names.SimpleNameGenerator`: 58 characters of it, then five at random).
+fn give_identity(engine: &mut Engine, call: &Call<'_>, object: &mut Value) {
+    let storage = &call.kind.storage;
+    let mut identity = engine.next_identity(storage);
+    let metadata = object::metadata_mut(object);
     let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
     let base = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default();
     if name.is_empty() && !base.is_empty() {
-        // apiserver `names.SimpleNameGenerator`: 58 characters of the base, then five at random.
         let base: String = base.chars().take(58).collect();
-        metadata.insert("name".to_owned(), format!("{base}{suffix}").into());
+        let mut generated = format!("{base}{}", identity.suffix);
+        for _ in 1..NAMES_MAX {
+            if engine.store.get(storage, &ObjectKey::new(&call.path.namespace, &generated)).is_none() {
+                break;
+            }
+            // An identity whose name is another's is skipped: refused and left in its place it would be refused for ever.
+            engine.take_identity(storage);
+            identity = engine.next_identity(storage);
+            generated = format!("{base}{}", identity.suffix);
+        }
+        metadata.insert("name".to_owned(), generated.into());
     }
+    metadata.insert("uid".to_owned(), identity.uid.into());
 }
 
 fn admit_to_namespace(engine: &Engine, kind: &Kind, namespace: &str, name: &str) -> Result<(), ApiError> {

@@ -103,4 +103,10 @@ pub trait Arm {
 
     /// The host's neighbor entry for an address.
     fn entry(&mut self, address: IpAddr) -> Result<Option<Entry>, ArmError>;
+
+    /// Whether the host may drop a FAILED entry at any time, as the kernel does when all namespaces together have more than gc_thresh1 entries
+    /// (neigh_periodic_work). The default: it may not.
+    fn collects_failed(&self) -> bool {
+        false
+    }
 }

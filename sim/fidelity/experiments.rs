@@ -77,3 +77,17 @@ impl List {
         self.0.push(Experiment { name: name.to_owned(), section, settings, expected: expected.to_owned(), family, body });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_experiments_have_one_name() {
+        let list = experiments();
+        let names: BTreeSet<&str> = list.iter().map(|experiment| experiment.name.as_str()).collect();
+        assert_eq!(names.len(), list.len());
+    }
+}

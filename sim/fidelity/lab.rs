@@ -164,11 +164,12 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// The host's entry, in words: `REACHABLE x`. One that is no longer there was FAILED: the kernel may collect such a one at any time
-    /// (neigh_periodic_work, when all namespaces together have more than gc_thresh1 entries), and no other within the minute of an experiment.
+    /// The host's entry, in words: `REACHABLE x`. One that is no longer there was FAILED where the host collects such ones ([`Arm::collects_failed`]), and no
+    /// other is collected within the minute of an experiment. A host that does not has to show it FAILED.
     pub(crate) fn entry(&mut self, address: IpAddr) -> Result<String, ArmError> {
         let Some(entry) = self.arm.entry(address)? else {
-            return Ok(if self.used.contains(&address) { "FAILED" } else { "none" }.to_owned());
+            let collected = self.arm.collects_failed() && self.used.contains(&address);
+            return Ok(if collected { "FAILED" } else { "none" }.to_owned());
         };
         Ok(entry.mac.map_or_else(|| entry.state.clone(), |mac| format!("{} {}", entry.state, name(mac))))
     }

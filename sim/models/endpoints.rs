@@ -203,10 +203,10 @@ fn groups<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>) -> Option<
 
 fn endpoint(pod: &Pod, publish_not_ready: bool) -> Option<Endpoint> {
     let ip = pod.status.as_ref()?.pod_ip.clone()?;
-    let (ready, terminating) = (pods::is_ready(pod), pods::is_terminating(pod));
-    let serving = ready || publish_not_ready;
+    let (serving, terminating) = (pods::is_ready(pod), pods::is_terminating(pod));
+    // endpointslice/utils.go podToEndpoint: publishNotReadyAddresses makes an endpoint ready; whether it serves only the pod can say.
     let conditions = EndpointConditions {
-        ready: Some(publish_not_ready || (ready && !terminating)),
+        ready: Some(publish_not_ready || (serving && !terminating)),
         serving: Some(serving),
         terminating: Some(terminating),
     };
@@ -349,12 +349,12 @@ mod tests {
     }
 
     #[test]
-    fn publish_not_ready_addresses_makes_every_pod_ready() {
+    fn publish_not_ready_addresses_makes_every_pod_ready_and_none_serving() {
         let starting = pod("a").label("app", "web").ip("10.233.1.2").build();
         let mut service = service(IntOrString::Int(8080));
         service.spec.get_or_insert_default().publish_not_ready_addresses = Some(true);
         let groups = groups(&service, [&starting].into_iter()).expect("selects");
-        assert_eq!(conditions(&groups), [(Some(true), Some(true), Some(false))]);
+        assert_eq!(conditions(&groups), [(Some(true), Some(false), Some(false))]);
     }
 
     #[test]

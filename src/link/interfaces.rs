@@ -174,15 +174,27 @@ impl Interfaces {
 pub(crate) fn interfaces(query: &Query) -> io::Result<Vec<Interface>> {
     let links = query.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     let addresses = query.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
-    let mut found: BTreeMap<u32, Interface> = links.iter().filter_map(|payload| parse_link(payload)).collect();
-    for (index, address) in addresses.iter().filter_map(|payload| parse_address(payload)) {
+    Ok(assembled(links.iter().map(Vec::as_slice), addresses.iter().map(Vec::as_slice)))
+}
+
+/// The interfaces that these answers tell of, by name.
+fn assembled<'a>(links: impl Iterator<Item = &'a [u8]>, addresses: impl Iterator<Item = &'a [u8]>) -> Vec<Interface> {
+    let mut found: BTreeMap<u32, Interface> = links.filter_map(parse_link).collect();
+    for (index, address) in addresses.filter_map(parse_address) {
         if let Some(interface) = found.get_mut(&index) {
             interface.addresses.push(address);
         }
     }
     let mut interfaces: Vec<Interface> = found.into_values().collect();
     interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(interfaces)
+    interfaces
+}
+
+/// What one datagram of netlink, of any bytes, tells: the interfaces, and where routes lead. The readers above without their socket, for `fuzz/`.
+#[doc(hidden)]
+pub fn read_datagram(datagram: &[u8]) -> (Vec<Interface>, Vec<u32>) {
+    let of = |kind| netlink::messages(datagram).filter(move |message| message.kind == kind).map(|message| message.payload);
+    (assembled(of(kind::NEW_LINK), of(kind::NEW_ADDRESS)), of(kind::NEW_ROUTE).filter_map(route_interface).collect())
 }
 
 /// Index and description of a link. `None` if it could not speak ARP, or has a name that is not UTF-8 and so cannot be asked for.
@@ -293,10 +305,25 @@ mod tests {
         assert_eq!(parse_address(&[header, attribute(1, &[192, 0, 2, 1])].concat()), None);
     }
 
+    #[test]
+    fn a_datagram_tells_of_a_link_with_its_address_and_of_a_route() {
+        let message = |kind: u16, payload: &[u8]| {
+            let length = 16 + payload.len() as u32;
+            [length.to_ne_bytes().as_slice(), &kind.to_ne_bytes(), &[0; 10], payload].concat()
+        };
+        let address = [[2, 24, 0, 0].as_slice(), &7_u32.to_ne_bytes(), &attribute(1, &[192, 0, 2, 1])].concat();
+        // AF_INET and eleven more of struct rtmsg, of which the eighth is RTN_UNICAST.
+        let route = [[2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0].as_slice(), &attribute(4, &7_u32.to_ne_bytes())].concat();
+        let link = link(LinkFlags::Up, b"eth0\0", &MAC);
+        let datagram = [message(kind::NEW_LINK, &link), message(kind::NEW_ADDRESS, &address), message(kind::NEW_ROUTE, &route)].concat();
+        let (interfaces, routes) = read_datagram(&datagram);
+        assert_eq!((interfaces[0].addresses[0].prefix_length, routes), (24, vec![7]));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_parsing_panic(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
-            let _ = (parse_link(&bytes), parse_address(&bytes), route_interface(&bytes));
+            let _ = (parse_link(&bytes), parse_address(&bytes), route_interface(&bytes), read_datagram(&bytes));
         }
     }
 }

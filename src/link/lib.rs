@@ -19,4 +19,6 @@ pub mod probe;
 mod socket;
 
 pub use interfaces::Interfaces;
+#[doc(hidden)]
+pub use interfaces::read_datagram;
 pub use nic::Nic;

@@ -291,3 +291,37 @@ fn an_outage_of_all_clients_looks_like_a_refused_connection_and_ends() {
         maps.list(&ListParams::default()).await.expect("back");
     });
 }
+
+#[test]
+fn a_create_that_is_refused_leaves_the_identities_of_all_later_objects_as_they_were() {
+    run(async {
+        let mut uids = Vec::new();
+        for refused in [false, true] {
+            let cluster = Cluster::new();
+            cluster.create(pod("a", None)).await.expect("created");
+            if refused {
+                cluster.create(pod("a", None)).await.expect_err("it is there");
+                cluster.create(service("other", json!({"ports": [{"port": 80}]}))).await.expect("created");
+            }
+            let mut generated = pod("", None);
+            generated["metadata"] = json!({"generateName": "b-"});
+            let made = cluster.create(generated).await.expect("created");
+            uids.push((made["metadata"]["uid"].clone(), made["metadata"]["name"].clone()));
+        }
+        assert_eq!(uids[0], uids[1]);
+    });
+}
+
+#[test]
+fn a_put_that_names_the_uid_of_a_lease_that_is_gone_makes_none() {
+    run(async {
+        let cluster = Cluster::new();
+        let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a"}, "spec": {}});
+        let made: DynamicObject = serde_json::from_value(cluster.create(lease).await.expect("created")).expect("an object");
+        let leases = cluster.api("coordination.k8s.io/v1", "Lease");
+        leases.delete("a", &DeleteParams::default()).await.expect("deleted");
+        let refused = plain(leases.replace("a", &PostParams::default(), &made).await).expect_err("there is no such Lease");
+        assert_eq!(refused.code, 409);
+        assert!(leases.get_opt("a").await.expect("answered").is_none());
+    });
+}

@@ -1,7 +1,8 @@
-//! A node's signs of life: the Node object and its Lease.
+//! The Node object: registered once, when the kubelet starts, and its status.
 //!
-//! The Lease is renewed every ten seconds. The status is compared as often and written when it differs, or after five minutes
-//! (kubelet: nodeStatusUpdateFrequency, nodeStatusReportFrequency). Fields of others (taints, annotations, `unschedulable`) are kept.
+//! The status is compared every ten seconds and written when it differs from what the API server has, or after five minutes (kubelet:
+//! nodeStatusUpdateFrequency, nodeStatusReportFrequency). Fields of others (taints, annotations, `unschedulable`, conditions) are kept. A Node that somebody
+//! deletes stays away until the kubelet starts again (kubelet_node_status.go, registrationCompleted). The Lease is [`super::lease`]'s.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -9,42 +10,35 @@ use std::time::Duration;
 
 use bellhop::env::Env;
 use bellhop_core::time::Instant;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
-use kube::api::PostParams;
-use kube::{Api, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
 
-use super::{LEASE_NAMESPACE, NodeConfig};
+use super::NodeConfig;
 use crate::nodes;
 use crate::request::{Failure, RETRY, answer};
 
-/// A quarter of the Lease's duration (kubelet: nodeLeaseRenewIntervalFraction).
-const RENEW_EVERY: Duration = Duration::from_secs(10);
-const LEASE_SECONDS: i32 = 40;
+/// How often the status is compared (nodeStatusUpdateFrequency).
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
 /// How long an unchanged status may stay unwritten.
 const REPORT_EVERY: Duration = Duration::from_secs(300);
+/// How often that is tried (nodeStatusUpdateRetry).
+const TRIES: usize = 5;
 
 /// The version that nodes show, that of the API types in use.
 pub(crate) const KUBELET_VERSION: &str = "v1.33.5";
 
 /// Runs until it is asked to stop.
 pub(super) async fn run(env: Env, config: Rc<NodeConfig>) -> anyhow::Result<()> {
+    let shutdown = env.shutdown.clone();
     let mut kubelet = Heartbeat { env, config, reported: None };
-    loop {
-        let pause = match kubelet.beat().await {
-            Ok(()) => RENEW_EVERY,
-            Err(failure) => {
-                tracing::debug!(node.name = %kubelet.config.name, %failure, "the kubelet could not report");
-                RETRY
-            }
-        };
-        tokio::select! {
-            biased;
-            () = kubelet.env.shutdown.cancelled() => return Ok(()),
-            () = kubelet.env.clock.sleep_until(kubelet.env.clock.now() + pause) => {}
-        }
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        () = kubelet.go_on() => Ok(()),
     }
 }
 
@@ -56,68 +50,78 @@ struct Heartbeat {
 }
 
 impl Heartbeat {
-    async fn beat(&mut self) -> Result<(), Failure> {
-        let node = self.registered().await?;
-        self.report(node.clone()).await?;
-        self.renew(&node).await
-    }
-
-    /// The Node object, made if it is not there.
-    async fn registered(&self) -> Result<Node, Failure> {
-        let api: Api<Node> = Api::all(self.env.client.clone());
-        if let Some(node) = answer(&self.env, api.get_opt(self.config.name.as_str())).await? {
-            return Ok(node);
+    async fn go_on(&mut self) {
+        let mut known = Some(self.registered().await);
+        loop {
+            for _ in 0..TRIES {
+                match self.report(known.take()).await {
+                    Ok(()) => break,
+                    Err(failure) => tracing::debug!(node.name = %self.config.name, %failure, "the kubelet could not report"),
+                }
+            }
+            self.pause(COMPARE_EVERY).await;
         }
-        let made = answer(&self.env, api.create(&PostParams::default(), &new_node(&self.config))).await?;
-        tracing::info!(node.name = %self.config.name, "registered");
-        Ok(made)
     }
 
-    async fn report(&mut self, mut node: Node) -> Result<(), Failure> {
+    async fn pause(&self, pause: Duration) {
+        self.env.clock.sleep_until(self.env.clock.now() + pause).await;
+    }
+
+    /// The Node object, made if it is not there: once in a kubelet's life.
+    async fn registered(&self) -> Node {
+        loop {
+            match self.register().await {
+                Ok(node) => return node,
+                Err(failure) => tracing::debug!(node.name = %self.config.name, %failure, "the kubelet could not register"),
+            }
+            self.pause(RETRY).await;
+        }
+    }
+
+    async fn register(&self) -> Result<Node, Failure> {
+        match answer(&self.env, self.nodes().create(&PostParams::default(), &new_node(&self.config))).await {
+            Ok(made) => {
+                tracing::info!(node.name = %self.config.name, "registered");
+                Ok(made)
+            }
+            Err(failure) if failure.is(409) => answer(&self.env, self.nodes().get(self.config.name.as_str())).await,
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn report(&mut self, known: Option<Node>) -> Result<(), Failure> {
+        let name = self.config.name.as_str();
+        let node = match known {
+            Some(node) => node,
+            None => answer(&self.env, self.nodes().get(name)).await?,
+        };
         let now = self.env.clock.now();
-        let healthy = nodes::is_ready(&node);
+        let status = status(&self.config, &node, self.env.clock.wall());
         let fresh = self.reported.is_some_and(|at| now - at < REPORT_EVERY);
-        if healthy && fresh {
+        if fresh && says_the_same(&status, node.status.as_ref()) {
             return Ok(());
         }
-        node.status = Some(status(&self.config, &node, self.env.clock.wall()));
-        let api: Api<Node> = Api::all(self.env.client.clone());
-        answer(&self.env, api.replace_status(self.config.name.as_str(), &PostParams::default(), &node)).await?;
+        // A patch, as the kubelet sends it: it refuses no reader that lags, and leaves the conditions of others as they are.
+        let patch = Patch::Strategic(json!({ "status": status }));
+        answer(&self.env, self.nodes().patch_status(name, &PatchParams::default(), &patch)).await?;
         self.reported = Some(now);
         Ok(())
     }
 
-    async fn renew(&self, node: &Node) -> Result<(), Failure> {
-        let api: Api<Lease> = Api::namespaced(self.env.client.clone(), LEASE_NAMESPACE);
-        let name = self.config.name.as_str();
-        let renew_time = Some(MicroTime(self.env.clock.wall()));
-        if let Some(mut lease) = answer(&self.env, api.get_opt(name)).await? {
-            lease.spec.get_or_insert_default().renew_time = renew_time;
-            answer(&self.env, api.replace(name, &PostParams::default(), &lease)).await?;
-            return Ok(());
-        }
-        let owner = OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Node".to_owned(),
-            name: name.to_owned(),
-            uid: node.uid().unwrap_or_default(),
-            ..OwnerReference::default()
-        };
-        let metadata = ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(LEASE_NAMESPACE.to_owned()),
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        };
-        let spec = LeaseSpec {
-            holder_identity: Some(name.to_owned()),
-            lease_duration_seconds: Some(LEASE_SECONDS),
-            renew_time,
-            ..LeaseSpec::default()
-        };
-        answer(&self.env, api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) })).await?;
-        Ok(())
+    fn nodes(&self) -> Api<Node> {
+        Api::all(self.env.client.clone())
     }
+}
+
+/// Whether what we would report is there already, but for the times of heartbeats and what others have added (nodeStatusHasChanged).
+fn says_the_same(ours: &NodeStatus, there: Option<&NodeStatus>) -> bool {
+    let bare = |status: &NodeStatus| {
+        let is_ours = |condition: &&NodeCondition| ours.conditions.iter().flatten().any(|our| our.type_ == condition.type_);
+        let without_time = |condition: &NodeCondition| NodeCondition { last_heartbeat_time: None, ..condition.clone() };
+        let conditions = status.conditions.iter().flatten().filter(is_ours).map(without_time).collect();
+        NodeStatus { conditions: Some(conditions), ..status.clone() }
+    };
+    there.is_some_and(|there| bare(there) == bare(ours))
 }
 
 fn new_node(config: &NodeConfig) -> Node {
@@ -211,5 +215,19 @@ mod tests {
         };
         assert_eq!(transitions(&later), transitions(node.status.as_ref().expect("just set")));
         assert!(nodes::is_ready(&node));
+        assert!(says_the_same(&later, node.status.as_ref()));
+    }
+
+    #[test]
+    fn a_status_that_somebody_edited_is_not_the_same_and_one_with_a_foreign_condition_is() {
+        let config = NodeConfig::worker("a", [192, 168, 0, 3].into(), 1);
+        let mut node = new_node(&config);
+        node.status = Some(status(&config, &node, jiff::Timestamp::UNIX_EPOCH));
+        let there = node.status.get_or_insert_default();
+        there.conditions.get_or_insert_default().push(NodeCondition { type_: "NetworkUnavailable".to_owned(), ..NodeCondition::default() });
+        let says = |node: &Node| says_the_same(&status(&config, node, jiff::Timestamp::MAX), node.status.as_ref());
+        assert!(says(&node));
+        node.status.get_or_insert_default().addresses = None;
+        assert!(!says(&node));
     }
 }

@@ -1,9 +1,10 @@
 //! The kubelet of one node: it registers the node, keeps it alive, and runs the pods bound to it.
 //!
-//! [`heartbeat`] and [`pod_loop`] do the reading and writing side by side, so that a slow pod write delays no heartbeat; [`runs`] decides about pods
-//! and [`status`] words them, both pure. What a pod is made of is the [`PodRunner`]'s business.
+//! [`heartbeat`], [`lease`] and [`pod_loop`] do the reading and writing side by side, so that a slow pod write delays no heartbeat and a refused status
+//! no Lease; [`runs`] decides about pods and [`status`] words them, both pure. What a pod is made of is the [`PodRunner`]'s business.
 
 mod heartbeat;
+mod lease;
 mod pod_loop;
 mod runs;
 mod status;
@@ -71,7 +72,8 @@ impl NodeConfig {
 /// Runs until it is asked to stop. Pods go on running then, as they do under a kubelet that is restarted.
 pub(crate) async fn run(env: Env, config: Rc<NodeConfig>, runner: Rc<dyn PodRunner>, running: Rc<Running>) -> anyhow::Result<()> {
     let heartbeat = heartbeat::run(part(&env, "heartbeat"), config.clone());
+    let lease = lease::run(part(&env, "lease"), config.clone());
     let pods = pod_loop::run(part(&env, "pods"), config, runner, running);
-    tokio::try_join!(biased; heartbeat, pods)?;
+    tokio::try_join!(biased; heartbeat, lease, pods)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bellhop::env::{Clock, Env, Link, Links, LocalFuture};
-use bellhop_apiserver::{ApiServer, ClientName, Config};
+use bellhop_apiserver::{ApiServer, ClientName, Config, Fault, FaultId};
 use bellhop_core::link::{Interface, LinkError};
 use bellhop_core::name::InterfaceName;
 use bellhop_core::time::Instant;
@@ -116,7 +116,11 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        Client::new(self.api.client_service(ClientName::from("test")), "default")
+        self.client_of("test")
+    }
+
+    fn client_of(&self, name: &str) -> Client {
+        Client::new(self.api.client_service(ClientName::from(name)), "default")
     }
 
     fn set_away(&self, away: bool) {
@@ -136,6 +140,8 @@ fn wall(elapsed: Duration) -> jiff::Timestamp {
 type Running = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 
 const WORKERS: [&str; 2] = ["worker-p001", "worker-p002"];
+/// The client that all nodes are to the API server.
+const NODES: &str = "nodes";
 
 struct Cluster {
     server: Server,
@@ -168,7 +174,7 @@ impl Cluster {
             "worker-p001" => NodeConfig::worker(name, [192, 168, 0, 3].into(), 1),
             _ => NodeConfig::worker(name, [192, 168, 0, 4].into(), 2),
         };
-        let env = env(&self.server, &self.clock, 2);
+        let env = Env { client: self.server.client_of(NODES), ..env(&self.server, &self.clock, 2) };
         self.nodes.insert(name, Box::pin(run_node(env, config, machine.clone(), machine)));
     }
 
@@ -452,4 +458,46 @@ async fn the_same_seed_writes_the_same() {
     }
     assert!(written[0].len() > 50, "{}", written[0].len());
     assert_eq!(written[0], written[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_node_stays_away_until_its_kubelet_starts_again() {
+    let mut cluster = Cluster::new().await;
+    cluster.wait(Duration::from_secs(15)).await;
+    let nodes: Api<Node> = Api::all(cluster.server.client());
+    nodes.delete("worker-p001", &DeleteParams::default()).await.expect("deleted");
+    cluster.wait(Duration::from_secs(120)).await;
+    assert_eq!(nodes.get_opt("worker-p001").await.expect("answered"), None);
+    cluster.power_on("worker-p001");
+    cluster.wait(Duration::from_secs(1)).await;
+    assert_eq!(node_condition(&cluster.server.client(), "worker-p001").await.0, "True");
+    cluster.wait(Duration::from_secs(60)).await;
+    assert_eq!(node_condition(&cluster.server.client(), "worker-p001").await.0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kubelet_whose_reads_lag_a_minute_renews_its_lease() {
+    let mut cluster = Cluster::new().await;
+    cluster.wait(Duration::from_secs(15)).await;
+    let stale = Fault { stale: Some(Duration::from_secs(60)), ..Fault::default() };
+    cluster.server.api.set_fault(Some(&ClientName::from(NODES)), FaultId(1), stale);
+    for _ in 0..150 {
+        cluster.wait(Duration::from_secs(1)).await;
+        let client = cluster.server.client();
+        for worker in WORKERS {
+            assert_eq!(node_condition(&client, worker).await.0, "True");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_edited_away_is_written_again_at_the_next_comparison() {
+    let mut cluster = Cluster::new().await;
+    cluster.wait(Duration::from_secs(15)).await;
+    let nodes: Api<Node> = Api::all(cluster.server.client());
+    let edit = Patch::Merge(json!({"status": {"addresses": null}}));
+    nodes.patch_status("worker-p001", &PatchParams::default(), &edit).await.expect("patched");
+    cluster.wait(Duration::from_secs(11)).await;
+    let status = nodes.get("worker-p001").await.expect("there").status.expect("reported");
+    assert_eq!(status.addresses.map(|addresses| addresses.len()), Some(2));
 }

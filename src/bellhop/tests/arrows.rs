@@ -144,6 +144,41 @@ fn every_source_file_says_first_what_it_decides() {
     assert!(silent.is_empty(), "these do not open with `//!`: {silent:#?}");
 }
 
+#[test]
+fn every_source_file_is_named_by_a_module_or_a_manifest() {
+    let sources = sources();
+    let manifests = packages().into_values().map(|package| read(&package.folder.join("Cargo.toml"))).collect::<String>();
+    let dead: Vec<_> = sources.iter().filter(|path| !is_named(path, &sources, &manifests)).collect();
+    assert!(dead.is_empty(), "nothing compiles these: {dead:#?}");
+}
+
+/// Whether a manifest has the file as a target's `path`, cargo finds it by its place, or a file of the folder's module says `mod` or `#[path]`.
+fn is_named(path: &Path, sources: &[PathBuf], manifests: &str) -> bool {
+    let (name, stem) = (file_name(path), path.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8"));
+    let folder = path.parent().expect("the folder of a file");
+    if manifests.lines().any(|line| line.starts_with("path = ") && line.trim_end_matches('"').ends_with(name)) {
+        return true;
+    }
+    let beside = ["tests", "benches", "examples"].contains(&file_name(folder))
+        && folder.parent().is_some_and(|above| above.join("Cargo.toml").exists());
+    let module = if stem == "mod" { file_name(folder) } else { stem };
+    let around = if stem == "mod" { folder.parent().expect("a module's folder lies in another") } else { folder };
+    let says = |text: &str| {
+        let line = |line: &str| {
+            let line = line.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub(super) ").trim_start_matches("pub ");
+            line.starts_with(&format!("mod {module};")) || line.starts_with("#[path = ") && line.contains(&format!("{name}\""))
+        };
+        text.lines().any(line)
+    };
+    // The file of `around` itself stands in it or beside it; so does a file that names it by path.
+    let near = |other: &&PathBuf| other.parent() == Some(around) || other.with_extension("") == around;
+    beside || sources.iter().filter(near).any(|other| says(&read(other)))
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8")
+}
+
 /// `#[allow(unsafe_code)]` and `#[expect(unsafe_code)]`, also inside a module. This file speaks of the lint and never lets it in.
 fn lets_unsafe_in(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().starts_with("#") && line.contains("(unsafe_code"))
