@@ -1,7 +1,7 @@
 //! The program `bellhop-sim`: plays scenarios, and serves the in-memory API and a node's agent to the real-kernel suite.
 //!
 //! Without arguments it plays the tutorial. Exit codes: 0 fine, 1 an expectation failed, 2 bad input or usage, 3 an invariant broken,
-//! 4 the world came to no end, 5 Bellhop crashed (design §6). What is printed by `run` depends on the file and the seed alone.
+//! 4 not converged, 5 Bellhop crashed (design §6), 6 the simulator itself failed. What is printed by `run` depends on the file and the seed alone.
 
 mod apiserver;
 mod diff;
@@ -26,18 +26,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::Planted;
+use crate::sweep::trial::SIMULATOR;
 
 /// Bad input, or usage.
 const BAD_INPUT: u8 = 2;
-/// The world itself failed.
-const NO_END: u8 = 4;
 
 /// Plays Bellhop on a simulated LAN. Without a command: the tutorial, with one power failure at the end.
 #[derive(Debug, Parser)]
 #[command(
     name = "bellhop-sim",
     version,
-    after_help = "Examples:\n  bellhop-sim run scenarios/leadership/leader-dies.yaml --seed 7\n  \
+    after_help = "Exit codes of run and sweep: 0 fine, 1 an expectation failed, 2 bad input, 3 a promise was broken, 4 not converged, 5 Bellhop crashed,\n\
+                  6 the simulator itself failed\n\nExamples:\n  bellhop-sim run scenarios/leadership/leader-dies.yaml --seed 7\n  \
                   bellhop-sim explain scenarios/leadership/leader-dies.yaml --at 17s\n  \
                   bellhop-sim replay target/sim/leader-dies\n  bellhop-sim list"
 )]
@@ -115,9 +115,9 @@ enum Command {
     Shrink {
         /// The scenario file: one that a sweep left, or any other.
         file: PathBuf,
-        /// The folder to write it into; target/sim/shrunk unless said.
-        #[arg(long)]
-        out: Option<PathBuf>,
+        /// Below it the result is written, into scenarios/drawn.
+        #[arg(long, default_value = recording::FOLDER)]
+        out: PathBuf,
         /// The bug that was planted when it failed.
         #[arg(long, value_enum, value_name = "BUG")]
         plant: Option<Planted>,
@@ -191,7 +191,7 @@ pub fn main() -> ExitCode {
         Some(Command::List { folder, output }) => list::list(folder, output),
         Some(Command::New { name, theme, folder }) => new::new(&name, &theme, folder),
         Some(Command::Sweep(arguments)) => arguments.sweep(),
-        Some(Command::Shrink { file, out, plant }) => shrink::file(&file, out, plant),
+        Some(Command::Shrink { file, out, plant }) => shrink::file(&file, &out, plant),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Fidelity { output }) => fidelity::run(output),
         Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {

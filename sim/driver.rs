@@ -14,7 +14,7 @@ use crate::trace::What;
 const MILLISECOND: u64 = 1_000_000;
 
 /// Turns of polling without a moment passing after which somebody is taken to run in circles: a relist of thousands takes hundreds.
-const TURNS_MAX: u32 = 20_000;
+const TURNS_MAX: u32 = 4_000;
 
 impl Stage {
     /// Lets time pass up to a moment of the world, that moment included.

@@ -28,6 +28,8 @@ pub enum Planted {
     SilentAfterAMove,
     /// Each announcement is sent 100 times.
     AnnouncesInALoop,
+    /// What it records in a pool is not sent, and taken for granted: no Service ever gets an address (OpenELB #318: pending, with no hint).
+    RecordsInItsMind,
     /// Every Service's status gets the first address that was ever written (kube-vip #51, #283: the allocator gives one address twice).
     OneAddressForAll,
     /// The address that is written is one of another subnet: a pool read with the wrong mask.

@@ -10,9 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use bellhop_core::link::{Interface, InterfaceAddress};
+use bellhop_core::pool::AddressPool;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{CurlId, CurlOptions};
 use bellhop_scenario::scenario::Stack;
+use ipnet::Ipv4Net;
 use serde_json::Value;
 
 use crate::invariants::{Missed, bounds};
@@ -55,8 +58,15 @@ impl Stage {
             let now = self.lan.fabric.borrow().now();
             let tries: Vec<(String, Target, Duration)> =
                 self.tries().into_iter().filter(|(client, target, _)| !reached.contains(&(client.clone(), target.clone()))).collect();
-            if tries.is_empty() {
+            let owed = self.owed();
+            // Who cannot be reached at the first moment may be a moment later: somebody else leads, somebody else carries.
+            let unsettled = now - began < bounds::HANDOVER && self.targets().iter().any(|target| !self.may_be_reached(target));
+            if tries.is_empty() && owed.is_empty() && !unsettled {
                 break Vec::new();
+            }
+            let within = bounds::decided(self.scenario.cluster.node_monitor_grace_period);
+            if !owed.is_empty() && now - began > within {
+                break owed.into_iter().map(|service| without_address(now, service, within)).collect();
             }
             tried.extend(tries.iter().map(|(client, target, _)| (client.clone(), target.service.clone())));
             let late: Vec<_> = tries.iter().filter(|(.., within)| now - began > *within).collect();
@@ -82,13 +92,40 @@ impl Stage {
     fn tries(&self) -> Vec<(String, Target, Duration)> {
         let grace = self.scenario.cluster.node_monitor_grace_period;
         let targets: Vec<Target> = self.targets().into_iter().filter(|target| self.may_be_reached(target)).collect();
-        let able = |name: &str, switch: &str| self.is_on_the_lan(name) && self.has_an_address(name) && !self.is_inspected(switch);
+        let able = |name: &str, switch: &str| self.is_on_the_lan(name, None) && self.has_an_address(name) && !self.is_inspected(switch);
         let clients = self.scenario.topology.clients.iter().filter(|(name, client)| able(name, &client.switch));
         let bounded = clients.filter_map(|(name, client)| Some((name, bounds::convergence(client.stack, grace)?, client.stack)));
         let of = |(name, within, _): (&String, Duration, Stack)| {
             targets.iter().map(move |target| (name.clone(), target.clone(), within)).collect::<Vec<_>>()
         };
         bounded.flat_map(of).collect()
+    }
+
+    /// The Services that should have an address and have none: somebody is there to give one, and the only pool there is, which they ask for, plainly has
+    /// room. What Bellhop itself says of them does not count.
+    fn owed(&self) -> Vec<String> {
+        let eips = self.eye.newest("eips.network.kubesphere.io");
+        let services = self.eye.newest("services");
+        let [eip] = &eips[..] else { return Vec::new() };
+        let spec = &eip.object["spec"];
+        let plain = spec["disable"] != true && spec["protocol"] == "layer2" && eip.object["metadata"]["deletionTimestamp"].is_null();
+        let size = spec["address"].as_str().and_then(|text| AddressPool::parse(text, false).ok()).map_or(0, |pool| pool.size());
+        let somebody = self.installed.iter().any(|machine| self.programs.runs(&Key::Bellhop(machine.clone())));
+        if !plain || !somebody || size <= (services.len() + self.machines.nodes.len()) as u64 {
+            return Vec::new();
+        }
+        let asks = |object: &Value| {
+            let annotation = |key: &str| object["metadata"]["annotations"].get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            annotation(bellhop_api::keys::OPT_IN) == "porter"
+                && annotation(bellhop_api::keys::POOL[0]) == eip.name
+                && annotation(bellhop_api::keys::ADDRESS[0]).is_empty()
+                && object["spec"]["type"] == "LoadBalancer"
+                && object["spec"]["loadBalancerIP"].is_null()
+                && object["metadata"]["deletionTimestamp"].is_null()
+        };
+        let bare = |object: &Value| object["status"]["loadBalancer"]["ingress"].as_array().is_none_or(Vec::is_empty);
+        let owed = services.iter().filter(|record| asks(&record.object) && bare(&record.object));
+        owed.map(|record| format!("{}/{}", record.namespace, record.name)).collect()
     }
 
     /// Every Service of Bellhop's that has a ready endpoint.
@@ -128,16 +165,33 @@ impl Stage {
             .first()
             .and_then(|lease| lease.object["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned));
         let replicas = self.installed.iter().filter(|machine| self.programs.runs(&Key::Bellhop((*machine).clone())));
-        let anybody = replicas.filter(|machine| self.is_on_the_lan(machine)).count() > 0;
-        let leader_hears = holder.is_none_or(|leader| !self.is_powered(&leader).unwrap_or(false) || self.is_on_the_lan(&leader));
-        let carrier_hears = target.node.is_empty() || !self.is_powered(&target.node).unwrap_or(false) || self.is_on_the_lan(&target.node);
+        let hears = |machine: &str| !self.is_powered(machine).unwrap_or(false) || self.is_plugged(machine, Some(target.address));
+        let anybody = replicas.filter(|machine| self.is_on_the_lan(machine, Some(target.address))).count() > 0;
+        let leader_hears = holder.is_none_or(|leader| hears(&leader));
+        let carrier_hears = target.node.is_empty() || hears(&target.node);
         anybody && leader_hears && carrier_hears
     }
 
-    /// Whether a machine runs and every NIC of it that leads somewhere is up.
-    fn is_on_the_lan(&self, machine: &str) -> bool {
+    /// Whether a machine runs and is plugged in.
+    fn is_on_the_lan(&self, machine: &str, address: Option<Ipv4Addr>) -> bool {
+        self.is_powered(machine).unwrap_or(false) && self.is_plugged(machine, address)
+    }
+
+    /// Whether the NICs of a machine are up on whose LAN an address is; all of them, where there is none.
+    fn is_plugged(&self, machine: &str, address: Option<Ipv4Addr>) -> bool {
         let Ok(id) = self.machine(machine) else { return false };
-        self.is_powered(machine).unwrap_or(false) && self.lan.fabric.borrow().interfaces(id).iter().all(|interface| interface.up)
+        let interfaces = self.lan.fabric.borrow().interfaces(id);
+        let near = |interface: &&Interface| {
+            let holds = |own: &InterfaceAddress| match (own.address, address) {
+                (IpAddr::V4(own_address), Some(address)) => {
+                    Ipv4Net::new(own_address, own.prefix_length).is_ok_and(|net| net.contains(&address))
+                }
+                _ => false,
+            };
+            interface.addresses.iter().any(holds)
+        };
+        let near: Vec<&Interface> = interfaces.iter().filter(near).collect();
+        if near.is_empty() { interfaces.iter().all(|interface| interface.up) } else { near.iter().all(|interface| interface.up) }
     }
 
     /// Whether a machine can ask anybody: a client may have IPv6 only, and a defender may have lost its address to another machine (RFC 5227).
@@ -159,6 +213,17 @@ impl Stage {
         let to = SocketAddrV4::new(target.address, target.port);
         let options = CurlOptions { to, path: "/".to_owned(), connect_timeout: None, max_time: Some(PATIENCE) };
         Some(self.lan.fabric.borrow_mut().curl(machine, options))
+    }
+}
+
+fn without_address(at: Instant, service: String, within: Duration) -> Missed {
+    Missed {
+        at,
+        client: "every client".to_owned(),
+        service,
+        address: "no address".to_owned(),
+        within,
+        last: "it was given none".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::print;
 use crate::trace::{Difference, Reader, difference};
 
 /// The traces differ.
@@ -11,12 +12,11 @@ pub(super) const DIFFERENT: u8 = 1;
 pub(super) fn diff(first: &Path, second: &Path) -> anyhow::Result<u8> {
     match difference(Reader::open(first)?, Reader::open(second)?)? {
         Difference::None { records } => {
-            println!("The traces are the same: {records} records.");
+            print(&format!("The traces are the same: {records} records.\n"))?;
             Ok(0)
         }
         Difference::Some(parting) => {
-            println!("first:  {}\nsecond: {}\n", first.display(), second.display());
-            print!("{parting}");
+            print(&format!("first:  {}\nsecond: {}\n\n{parting}", first.display(), second.display()))?;
             Ok(DIFFERENT)
         }
     }

@@ -9,15 +9,15 @@ use bellhop_core::time::Instant;
 use bellhop_scenario::{PlayError, duration, load, play};
 use clap::Args;
 
-use super::{BAD_INPUT, NO_END, recording};
-use crate::SimWorld;
+use super::{BAD_INPUT, SIMULATOR, print, recording, sweep};
 use crate::trace::story::END_AT_MOST_BEFORE;
 use crate::trace::{Header, Outputs, Record, Story, explain, read, waiting};
+use crate::{Planted, SimWorld};
 
 /// What is to be explained.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A scenario file, a trace.jsonl, or the folder of a run.
+    /// A scenario file, a trace.jsonl, the folder of a run, or a seed of a sweep.
     input: PathBuf,
     /// The moment, in the scenario's time, as transcripts have it: 12.4s.
     #[arg(long, value_parser = moment)]
@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Play the scenario with this seed instead of its own.
     #[arg(long)]
     seed: Option<u64>,
+    /// Plant a bug in every replica of Bellhop before the scenario is played.
+    #[arg(long, value_enum, value_name = "BUG")]
+    plant: Option<Planted>,
 }
 
 /// `12.4s`, or `t+12.4s` as it is printed.
@@ -39,13 +42,19 @@ impl Arguments {
     /// Prints the story of each address.
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let is_scenario = self.input.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let (header, records) = if is_scenario {
-            match self.played(&self.input)? {
+        let drawn = self.input.to_str().and_then(|input| input.parse().ok()).filter(|_| !self.input.exists());
+        let (header, records) = if is_scenario || drawn.is_some() {
+            let folder = tempfile::tempdir()?;
+            let file = match drawn {
+                Some(seed) => sweep::drawn(seed, folder.path())?,
+                None => self.input.clone(),
+            };
+            match self.played(&file)? {
                 Ok(run) => run,
                 Err(code) => return Ok(code),
             }
         } else {
-            anyhow::ensure!(self.seed.is_none(), "--seed is for scenarios: a trace has its own");
+            anyhow::ensure!(self.seed.is_none() && self.plant.is_none(), "--seed and --plant are for scenarios: a trace has its own");
             let trace = read(&self.input)?;
             (trace.header, trace.records)
         };
@@ -59,15 +68,13 @@ impl Arguments {
         );
         let addresses = self.address.map_or_else(|| Story::addresses(&records, at), |address| vec![address]);
         if addresses.is_empty() {
-            println!("No Service has an address at {}, and none had one before.", duration::moment(self.at));
             let nobodys = Story::of(&header, &records, IpAddr::from([0, 0, 0, 0]), at);
-            print!("{}", waiting(&header, &nobodys));
+            let nobody = format!("No Service has an address at {}, and none had one before.\n", duration::moment(self.at));
+            print(&format!("{nobody}{}", waiting(&header, &nobodys)))?;
         }
         for (index, address) in addresses.into_iter().enumerate() {
-            if index > 0 {
-                println!();
-            }
-            print!("{}", explain(&header, &Story::of(&header, &records, address, at)));
+            let apart = if index > 0 { "\n" } else { "" };
+            print(&format!("{apart}{}", explain(&header, &Story::of(&header, &records, address, at))))?;
         }
         Ok(0)
     }
@@ -82,13 +89,14 @@ impl Arguments {
             }
         };
         let mut world = SimWorld::new(self.seed);
-        let played = recording::played(&scenario, self.seed.unwrap_or(scenario.seed), None)?;
+        self.plant.into_iter().for_each(|bug| world.plant(bug));
+        let played = recording::played(&scenario, self.seed.unwrap_or(scenario.seed), self.plant)?;
         world.record(played, Outputs { keep: true, ..Outputs::default() });
         match play(&scenario, &mut world) {
             Ok(_) => {}
             Err(error) => {
                 eprintln!("error: {}: {error}", file.display());
-                return Ok(Err(if matches!(error, PlayError::Unplayable(_)) { BAD_INPUT } else { NO_END }));
+                return Ok(Err(if matches!(error, PlayError::Unplayable(_)) { BAD_INPUT } else { SIMULATOR }));
             }
         }
         let recorded = world.take_recorded().context("nothing was recorded")??;

@@ -1,7 +1,7 @@
 //! `bellhop-sim replay`: plays a trace's scenario again, with its seed, and says whether the same happens.
 //!
 //! The trace alone is enough: its first line has the scenario with all that it reads. Exit codes as for `diff`: 0 the same, 1 another run, 2 no
-//! trace; 4 if the world comes to no end. That the replayed run fails its expectations is no difference.
+//! trace; 6 if the simulator itself fails. That the replayed run fails its expectations is no difference.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -11,7 +11,7 @@ use anyhow::Context;
 use bellhop_scenario::{PlayError, load, play};
 
 use super::diff::DIFFERENT;
-use super::{BAD_INPUT, NO_END, recording};
+use super::{BAD_INPUT, SIMULATOR, print, recording};
 use crate::SimWorld;
 use crate::trace::{Difference, Outputs, Played, Reader, TRACE_FILE, difference};
 
@@ -27,13 +27,13 @@ pub(super) fn replay(file: &Path) -> anyhow::Result<u8> {
             return Ok(BAD_INPUT);
         }
     };
-    println!("{}: seed {}, recorded by {}", played.name(), played.seed, by(&played));
+    print(&format!("{}: seed {}, recorded by {}\n", played.name(), played.seed, by(&played)))?;
     let now = Played { commit: recording::commit(), program: Played::program(), ..played };
     let path = folder.path().join(TRACE_FILE);
     let lines = File::create(&path).with_context(|| format!("failed to write {}", path.display()))?;
     let mut world = SimWorld::new(Some(now.seed));
     if let Some(bug) = now.planted {
-        println!("planted in every replica: {bug}");
+        print(&format!("planted in every replica: {bug}\n"))?;
         world.plant(bug);
     }
     world.record(now, Outputs { lines: Some(Box::new(BufWriter::new(lines))), ..Outputs::default() });
@@ -45,18 +45,17 @@ pub(super) fn replay(file: &Path) -> anyhow::Result<u8> {
         }
         Err(error) => {
             eprintln!("error: {error}");
-            return Ok(NO_END);
+            return Ok(SIMULATOR);
         }
     }
     world.take_recorded().context("nothing was recorded")??;
     match difference(recorded, Reader::open(&path)?)? {
         Difference::None { records } => {
-            println!("The same happens again: {records} records, trace {:016x}.", world.trace_hash());
+            print(&format!("The same happens again: {records} records, trace {:016x}.\n", world.trace_hash()))?;
             Ok(0)
         }
         Difference::Some(parting) => {
-            print!("{parting}");
-            println!("\nThe first is {}, the second was played now.", file.display());
+            print(&format!("{parting}\nThe first is {}, the second was played now.\n", file.display()))?;
             Ok(DIFFERENT)
         }
     }

@@ -8,7 +8,7 @@ use bellhop_scenario::duration::words;
 use bellhop_scenario::outcome::{CheckKind, Outcome};
 use bellhop_scenario::{PlayError, Scenario, load, play};
 
-use super::{BAD_INPUT, NO_END, embedded, print, recording};
+use super::{BAD_INPUT, SIMULATOR, embedded, print, recording};
 use crate::trace::{CAPTURE_FILE, TRACE_FILE};
 use crate::{Judged, Planted, SimWorld};
 
@@ -84,7 +84,7 @@ fn one(file: &Path, How { seed, plant, color, out }: How<'_>, more: &str) -> any
         }
         Err(error) => {
             eprintln!("error: {}: {error}", file.display());
-            Ok(NO_END)
+            Ok(SIMULATOR)
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What it prints at the end depends on the seeds alone; how long it took is on the last lines. A seed that fails leaves its scenario behind.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::BAD_INPUT;
+use super::{BAD_INPUT, print, recording};
 use crate::Planted;
 use crate::sweep::class::Class;
 use crate::sweep::draw::{Drawn, draw};
@@ -37,8 +38,8 @@ pub(super) struct Arguments {
     /// Plant a bug in every replica of Bellhop, to see it caught.
     #[arg(long, value_enum, value_name = "BUG")]
     plant: Option<Planted>,
-    /// Where seeds that fail leave their scenarios.
-    #[arg(long, default_value = "target/sim/sweep")]
+    /// Below it seeds that fail leave their scenarios, in scenarios/drawn.
+    #[arg(long, default_value = recording::FOLDER)]
     out: PathBuf,
 }
 
@@ -103,7 +104,6 @@ impl Arguments {
             eprintln!("error: no folder `scenarios` here: a sweep applies the tutorial's manifests");
             return Ok(BAD_INPUT);
         };
-        std::fs::create_dir_all(&self.out).with_context(|| format!("failed to make {}", self.out.display()))?;
         let (from, until) = self.seeds;
         let began = now();
         let shared = Shared {
@@ -123,20 +123,18 @@ impl Arguments {
         });
         shared.bar.finish_and_clear();
         let report = shared.report.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.tell(&report, began.elapsed(), shared.stop.load(Ordering::Relaxed)))
+        self.tell(&report, began.elapsed(), shared.stop.load(Ordering::Relaxed))
     }
 
     /// One thread: seed after seed.
     fn work(&self, shared: &Shared, classes: &BTreeSet<Class>, folder: &Path) {
         while !shared.stop.load(Ordering::Relaxed) && shared.deadline.is_none_or(|deadline| now() < deadline) {
-            let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-            if seed >= shared.until {
-                return;
-            }
+            let following = |seed: u64| (seed < shared.until).then(|| seed + 1);
+            let Ok(seed) = shared.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, following) else { return };
             let drawn = draw(seed, classes);
             let result = trial(folder, &drawn.text, self.plant);
-            if result.failure.is_some() {
-                leave(shared, &self.out, seed, &drawn, &result);
+            if !result.failures.is_empty() {
+                leave(shared, folder, &self.out, seed, &drawn, &result);
             }
             let mut report = shared.report.lock().unwrap_or_else(PoisonError::into_inner);
             report.add(seed, &drawn, result);
@@ -146,35 +144,49 @@ impl Arguments {
     }
 
     /// The end.
-    fn tell(&self, report: &Report, took: Duration, interrupted: bool) -> u8 {
+    fn tell(&self, report: &Report, took: Duration, interrupted: bool) -> anyhow::Result<u8> {
         let asked = self.seeds.1 - self.seeds.0;
-        print!("{}", report.histogram());
-        println!();
         let plant = self.plant.map(|bug| format!(" --plant {bug}")).unwrap_or_default();
-        print!("{}", report.failures(&commit(), &self.out, &plant));
+        let profile = self.profile.to_possible_value().filter(|_| self.profile != Profile::All);
+        let profile = profile.map(|profile| format!(" --profile {}", profile.get_name())).unwrap_or_default();
+        let commit = recording::commit().unwrap_or_else(|| "unknown".to_owned());
+        let mut text = format!("{}\n{}", report.histogram(), report.failures(&commit, &drawn_folder(&self.out), &profile, &plant));
         let played = report.played();
+        // Writing into a String cannot fail.
         if played < asked {
             let why = if interrupted { "interrupted" } else { "the budget was spent" };
-            println!("{why}: {played} of {asked} seeds were played");
+            let _ = writeln!(text, "{why}: {played} of {asked} seeds were played");
         }
         let seconds = took.as_secs_f64().max(f64::MIN_POSITIVE);
         #[expect(clippy::cast_precision_loss, reason = "rates are for people")]
         let (rate, events) = (played as f64 / seconds, report.events() as f64 / seconds / 1e6);
-        println!("{seconds:.1} s, {rate:.1} seeds/s, {events:.2} M events/s on the LAN");
-        println!("{} passed, {} failed", played - report.failed(), report.failed());
-        report.exit_code()
+        let _ = writeln!(text, "{seconds:.1} s, {rate:.1} seeds/s, {events:.2} M events/s on the LAN");
+        let _ = writeln!(text, "{} passed, {} failed", played - report.failed(), report.failed());
+        print(&text)?;
+        anyhow::ensure!(played > 0, "no seed was played");
+        Ok(report.exit_code())
     }
 }
 
 /// A failure: its scenario stays, and a line is printed at once.
-fn leave(shared: &Shared, out: &Path, seed: u64, drawn: &Drawn, trial: &Trial) {
-    let file = out.join(format!("seed-{seed}.yaml"));
-    let what = trial.failure.as_ref().map(|(cause, _)| cause.to_string()).unwrap_or_default();
-    let written = std::fs::write(&file, &drawn.text);
+fn leave(shared: &Shared, manifests: &Path, out: &Path, seed: u64, drawn: &Drawn, trial: &Trial) {
+    let file = drawn_folder(out).join(format!("seed-{seed}.yaml"));
+    let what = trial.failures.first().map(|(cause, _)| cause.to_string()).unwrap_or_default();
+    let written = copy_manifests(manifests, &drawn_folder(out)).and_then(|()| std::fs::write(&file, &drawn.text));
     shared.bar.suspend(|| match written {
         Ok(()) => eprintln!("seed {seed} failed: {what}; see {}", file.display()),
         Err(error) => eprintln!("seed {seed} failed: {what}; {} could not be written: {error}", file.display()),
     });
+}
+
+/// What a seed draws, with all classes, as a file of a tree below `folder`.
+pub(super) fn drawn(seed: u64, below: &Path) -> anyhow::Result<PathBuf> {
+    let manifests = folder().context("no folder `scenarios` here: what a seed draws applies the tutorial's manifests")?;
+    let place = drawn_folder(below);
+    copy_manifests(&manifests, &place)?;
+    let file = place.join(format!("seed-{seed}.yaml"));
+    std::fs::write(&file, draw(seed, &Class::ALL.into()).text)?;
+    Ok(file)
 }
 
 /// Where a drawn scenario is taken to stand, so that it finds the manifests: a folder of `scenarios/`, here or in Bellhop's source.
@@ -184,11 +196,23 @@ pub(super) fn folder() -> Option<PathBuf> {
     [here, source].into_iter().find(|folder| folder.is_dir())
 }
 
-/// What the working tree stands on, for the report of a failure; a word about it where git says nothing.
-pub(super) fn commit() -> String {
-    let git = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let said = git.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    said.unwrap_or_else(|| "unknown".to_owned())
+/// Where below `--out` what a sweep or a shrinking leaves stands: a theme of a tree like `scenarios/`, so that `run` finds what it names.
+pub(super) fn drawn_folder(out: &Path) -> PathBuf {
+    out.join("scenarios/drawn")
+}
+
+/// Puts the manifests that a scenario in one folder of a tree may name beside another folder.
+pub(super) fn copy_manifests(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for name in ["seed", "manifests"] {
+        let (source, copy) = (from.join("..").join(name), to.join("..").join(name));
+        std::fs::create_dir_all(&copy)?;
+        for entry in std::fs::read_dir(source)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), copy.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 fn bar(seeds: u64) -> ProgressBar {
@@ -197,7 +221,7 @@ fn bar(seeds: u64) -> ProgressBar {
 }
 
 /// Set by the first Ctrl-C; the second ends the program as usual.
-fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_default(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;

@@ -47,12 +47,16 @@ const NOT_READY_LATEST: Duration = Duration::from_secs(15);
 /// has not heard it (layer2-peers-and-kernel.md §2.1): REACHABLE at most 45 s, DELAY 5 s, three probes a second apart, and the next try.
 const LINUX_FORGETS: Duration = Duration::from_secs(55);
 
+/// Within what time after the last fault Bellhop has decided who gets what and who carries it.
+pub(crate) fn decided(grace: Duration) -> Duration {
+    RECOVERY + grace + NOT_READY_LATEST + HANDOVER
+}
+
 /// Within what time after the last fault a client of this kind reaches every Service, where the node monitor's grace period is `grace`. `None`: there is no
 /// bound, since nothing that Bellhop does today makes it forget.
 pub(crate) fn convergence(stack: Stack, grace: Duration) -> Option<Duration> {
-    let decided = RECOVERY + grace + NOT_READY_LATEST + HANDOVER;
     match stack {
-        Stack::Linux | Stack::Windows | Stack::Defender => Some(decided + LINUX_FORGETS),
+        Stack::Linux | Stack::Windows | Stack::Defender => Some(decided(grace) + LINUX_FORGETS),
         // Four hours, or never: they follow what is announced, and one announcement may be lost on them.
         Stack::SlowCache | Stack::IgnoresGratuitous => None,
     }

@@ -90,6 +90,7 @@ impl PlantedService {
                 let answer = self.send(&parts, body).await?;
                 Ok(answer.map(|body| self.with_what_it_meant(body)))
             }
+            Planted::RecordsInItsMind if writes && path.contains("/eips/") && path.ends_with("/status") => granted(body),
             Planted::WritesInALoop if writes => {
                 let first = self.send(&parts, body.clone()).await;
                 for _ in 1..TIMES {

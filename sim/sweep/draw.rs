@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use super::class::{Class, one_of};
 
+/// Why there is a drawn scenario.
+pub(crate) const DRAWN: &str = "a sweep drew it";
 /// How long a situation lasts.
 pub(crate) const STOP: Duration = Duration::from_secs(60);
 /// When faults begin and when all are over.
@@ -65,15 +67,19 @@ pub(super) struct Ground {
 pub(crate) fn draw(seed: u64, may: &BTreeSet<Class>) -> Drawn {
     let mut rng = stream(seed, "sweep ground");
     let ground = Ground::draw(&mut rng);
-    let mut classes: BTreeSet<Class> = Class::ALL.into_iter().filter(|_| rng.random_bool(ON)).filter(|class| may.contains(class)).collect();
+    let mut switches = stream(seed, "sweep classes");
+    let mut classes: BTreeSet<Class> =
+        Class::ALL.into_iter().filter(|_| switches.random_bool(ON)).filter(|class| may.contains(class)).collect();
     if classes.is_empty() {
-        classes.extend(may.iter().nth(rng.random_range(0..may.len().max(1))));
+        classes.extend(may.iter().nth(switches.random_range(0..may.len().max(1))));
     }
     let mut steps: Vec<(Duration, Option<Class>, Value)> = ground.scene(&mut rng);
     for class in &classes {
         let drawn = class.draw(&ground, &mut stream(seed, &format!("sweep {class}")));
         steps.extend(drawn.into_iter().map(|(at, step)| (at, Some(*class), step)));
     }
+    // Where there is one switch there is no uplink, and that class is not on.
+    classes.retain(|class| steps.iter().any(|(_, of, _)| of == &Some(*class)));
     steps.sort_by_key(|(at, ..)| *at);
     let names: Vec<&str> = classes.iter().map(|class| class.name()).collect();
     let timeline: Vec<Value> = steps
@@ -88,7 +94,7 @@ pub(crate) fn draw(seed: u64, may: &BTreeSet<Class>) -> Drawn {
         "version": 1,
         "name": format!("seed-{seed}"),
         "about": format!("What seed {seed} draws: {}.", names.join(", ")),
-        "why": "a sweep drew it",
+        "why": DRAWN,
         "seed": seed,
         "stop": words(STOP),
         "topology": ground.topology(),
@@ -252,6 +258,7 @@ mod tests {
     use std::path::Path;
 
     use bellhop_scenario::parse_in;
+    use bellhop_scenario::source::from_yaml;
 
     use super::*;
 
@@ -274,10 +281,31 @@ mod tests {
         let all: BTreeSet<Class> = Class::ALL.into();
         for seed in 0..50 {
             let drawn = draw(seed, &all);
-            let Some(class) = drawn.classes.iter().next().copied().filter(|_| drawn.classes.len() > 1) else { continue };
-            let fewer = draw(seed, &all.iter().copied().filter(|other| *other != class).collect());
-            let of_others = |drawn: &Drawn| drawn.steps.iter().copied().filter(|(_, of)| *of != Some(class)).collect::<Vec<_>>();
-            assert_eq!(of_others(&drawn), of_others(&fewer), "seed {seed} without {class}");
+            for class in &drawn.classes {
+                let fewer = draw(seed, &all.iter().copied().filter(|other| other != class).collect());
+                // With none left it draws another one.
+                if drawn.classes.len() > 1 {
+                    assert_eq!(without(&drawn, *class), without(&fewer, *class), "seed {seed} without {class}");
+                }
+            }
+        }
+    }
+
+    /// Machines, cluster, and the steps that are not of a class.
+    fn without(drawn: &Drawn, class: Class) -> (Value, Value, Vec<Value>) {
+        let scenario = from_yaml(&drawn.text).expect("it was just written");
+        let timeline = scenario["timeline"].as_array().expect("a list").iter().zip(&drawn.steps);
+        let others = timeline.filter(|(_, (_, of))| *of != Some(class)).map(|(step, _)| step.clone());
+        (scenario["topology"].clone(), scenario["cluster"].clone(), others.collect())
+    }
+
+    #[test]
+    fn a_class_that_is_on_has_a_step() {
+        let all: BTreeSet<Class> = Class::ALL.into();
+        for seed in 0..100 {
+            let drawn = draw(seed, &all);
+            let has_step = |class: &Class| drawn.steps.iter().any(|(_, of)| of == &Some(*class));
+            assert!(drawn.classes.iter().all(has_step), "seed {seed}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use bellhop_scenario::duration::words;
@@ -22,6 +23,8 @@ pub(crate) struct Report {
     events: u64,
     /// The longest blindness of each seed in which a class was on.
     blind: BTreeMap<Class, Vec<Duration>>,
+    /// Of how many stretches without an answer, and how many of these had no end.
+    stretches: (usize, usize),
     /// Seeds by the cause of their failure, each with the detail.
     failures: BTreeMap<Cause, BTreeMap<u64, String>>,
 }
@@ -31,10 +34,12 @@ impl Report {
     pub(crate) fn add(&mut self, seed: u64, drawn: &Drawn, trial: Trial) {
         self.played += 1;
         self.events += trial.events;
+        self.stretches.0 += trial.blind.len();
+        self.stretches.1 += trial.cut;
         for (class, longest) in blindness(drawn, &trial.blind) {
             self.blind.entry(class).or_default().push(longest);
         }
-        if let Some((cause, detail)) = trial.failure {
+        if let Some((cause, detail)) = trial.failures.into_iter().next() {
             self.failures.entry(cause).or_default().insert(seed, detail);
         }
     }
@@ -83,11 +88,17 @@ impl Report {
             let at = |percent: usize| words(percentile(&sorted, percent));
             let _ = writeln!(text, "{class:<12} {:>6} {:>9} {:>9} {:>9}   {}", sorted.len(), at(50), at(95), at(100), bars.join(" "));
         }
+        let (all, cut) = self.stretches;
+        if cut > 0 {
+            let _ =
+                writeln!(text, "{cut} of {all} stretches without an answer were not over when the scenario was, and count up to its end");
+        }
         text
     }
 
-    /// What failed: each cause with its seeds, the first one's detail and how to see it again; `more` is what the commands for that need besides.
-    pub(crate) fn failures(&self, commit: &str, folder: &std::path::Path, more: &str) -> String {
+    /// What failed: each cause with its seeds, the first one's detail and how to see it again; `profile` and `plant` are the options that the commands
+    /// for that need besides.
+    pub(crate) fn failures(&self, commit: &str, folder: &Path, profile: &str, plant: &str) -> String {
         let mut text = String::new();
         for (cause, seeds) in &self.failures {
             let Some((first, detail)) = seeds.iter().next() else { continue };
@@ -97,8 +108,8 @@ impl Report {
             let _ = writeln!(text, "    {detail}");
             let file = folder.join(format!("seed-{first}.yaml"));
             let _ = writeln!(text, "    seed {first}, commit {commit}");
-            let _ = writeln!(text, "    again:   cargo run --release -p bellhop-sim -- sweep --seeds {first}..{}{more}", first + 1);
-            let _ = writeln!(text, "    smaller: cargo run --release -p bellhop-sim -- shrink {}{more}", file.display());
+            let _ = writeln!(text, "    again:   cargo run --release -p bellhop-sim -- sweep --seeds {first}{profile}{plant}");
+            let _ = writeln!(text, "    smaller: cargo run --release -p bellhop-sim -- shrink {}{plant}", file.display());
         }
         text
     }
@@ -147,15 +158,16 @@ mod tests {
     fn failures_are_grouped_by_cause_and_the_gravest_counts() {
         let drawn = Drawn { text: String::new(), classes: [Class::Power].into(), steps: Vec::new() };
         let failing =
-            |exit, what: &str| Trial { failure: Some((Cause { exit, what: what.to_owned() }, "because".to_owned())), ..Trial::default() };
+            |exit, what: &str| Trial { failures: vec![(Cause { exit, what: what.to_owned() }, "because".to_owned())], ..Trial::default() };
         let mut report = Report::default();
         report.add(1, &drawn, failing(3, "one"));
         report.add(2, &drawn, Trial::default());
         report.add(3, &drawn, failing(3, "one"));
         report.add(4, &drawn, failing(4, "other"));
         assert_eq!((report.played(), report.failed(), report.exit_code()), (4, 3, 4));
-        let text = report.failures("abc", std::path::Path::new("target/sim/sweep"), " --plant x");
+        let text = report.failures("abc", Path::new("target/sim/scenarios/drawn"), " --profile lan", " --plant x");
         assert!(text.contains("× one: 2 of 4 seeds: 1, 3\n"), "{text}");
-        assert!(text.contains("shrink target/sim/sweep/seed-4.yaml --plant x"), "{text}");
+        assert!(text.contains("sweep --seeds 4 --profile lan --plant x"), "{text}");
+        assert!(text.contains("shrink target/sim/scenarios/drawn/seed-4.yaml --plant x"), "{text}");
     }
 }

@@ -6,12 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use bellhop_scenario::outcome::{CheckKind, Outcome};
+use bellhop_scenario::outcome::{Check, CheckKind, Outcome};
 use bellhop_scenario::{Action, Look, Observation, ProbeId, Scenario, Seen, Unplayable, World, WorldError, parse_in, play};
 
 use super::class::Class;
 use super::draw::Drawn;
+use crate::programs::words;
 use crate::{Planted, SimWorld};
+
+/// The exit code of a failure of the simulator itself.
+pub(crate) const SIMULATOR: u8 = 6;
 
 /// Why a run failed: what failures are grouped by, and what shrinking must keep.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +35,14 @@ impl fmt::Display for Cause {
 /// A run that is over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trial {
-    /// Why it failed, and in detail; `None` if it did not.
-    pub(crate) failure: Option<(Cause, String)>,
+    /// Why it failed, each cause in detail, the gravest first; empty if it did not.
+    pub(crate) failures: Vec<(Cause, String)>,
     /// How many events the LAN had.
     pub(crate) events: u64,
     /// Stretches without an answer: when each began and how long it was.
     pub(crate) blind: Vec<(Duration, Duration)>,
+    /// How many of these had no end when the scenario was over: their lengths are cut there.
+    pub(crate) cut: usize,
 }
 
 /// Plays a text as if it stood in `folder`, with a bug planted in Bellhop where one is named.
@@ -46,8 +52,9 @@ pub(crate) fn trial(folder: &Path, text: &str, plant: Option<Planted>) -> Trial 
         Err(refusal) => return failed(2, "the scenario is refused", refusal.to_string()),
     };
     // What panics outside of the program under test is a fault of the simulator; the others of a sweep go on.
-    catch_unwind(AssertUnwindSafe(|| played(&scenario, plant)))
-        .unwrap_or_else(|_| failed(4, "the simulator panicked", scenario.name.clone()))
+    catch_unwind(AssertUnwindSafe(|| played(&scenario, plant))).unwrap_or_else(|panic| {
+        failed(SIMULATOR, &format!("the simulator panicked: {}", without_numbers(words(&*panic))), scenario.name.clone())
+    })
 }
 
 fn played(scenario: &Scenario, plant: Option<Planted>) -> Trial {
@@ -57,30 +64,37 @@ fn played(scenario: &Scenario, plant: Option<Planted>) -> Trial {
     }
     match play(scenario, &mut world) {
         Ok(outcome) => Trial {
-            failure: cause(scenario, &outcome),
+            failures: causes(scenario, &outcome),
             events: world.world.counts().0,
             blind: world.requests.values().flat_map(|requests| stretches(requests)).collect(),
+            cut: world.requests.values().filter(|requests| requests.last().is_some_and(|(_, answered)| !answered)).count(),
         },
-        Err(error) => failed(4, "the world failed", error.to_string()),
+        Err(error) => failed(SIMULATOR, &format!("the world failed: {}", without_numbers(&error.to_string())), error.to_string()),
     }
 }
 
 fn failed(exit: u8, what: &str, detail: String) -> Trial {
-    Trial { failure: Some((Cause { exit, what: what.to_owned() }, detail)), ..Trial::default() }
+    Trial { failures: vec![(Cause { exit, what: what.to_owned() }, detail)], ..Trial::default() }
 }
 
-/// The gravest that failed. A step of a drawn timeline that found nobody to do it to ("nobody leads") is no failure.
-fn cause(scenario: &Scenario, outcome: &Outcome) -> Option<(Cause, String)> {
+/// What failed, the gravest first. A step of a drawn timeline that found nobody to do it to ("nobody leads") is no failure.
+fn causes(scenario: &Scenario, outcome: &Outcome) -> Vec<(Cause, String)> {
     let expected: BTreeSet<&str> = scenario.expect.iter().map(|expectation| expectation.what.as_str()).collect();
     let counts = |kind: CheckKind, what: &str| kind != CheckKind::Expectation || expected.contains(what);
     let failed = outcome.checks.iter().filter(|check| !check.passed && counts(check.kind, &check.what));
-    let gravest = failed.max_by_key(|check| exit(check.kind))?;
-    let what = match gravest.kind {
+    let mut causes: Vec<(Cause, String)> = failed.map(|check| (cause(check), check.detail.clone())).collect();
+    // A stable sort: of equally grave ones the first that came.
+    causes.sort_by_key(|(cause, _)| std::cmp::Reverse(cause.exit));
+    causes
+}
+
+fn cause(check: &Check) -> Cause {
+    let what = match check.kind {
         // Where it ran is chance: what it said is the cause.
-        CheckKind::Crash => format!("Bellhop crashed: {}", without_numbers(&gravest.detail)),
-        _ => gravest.what.clone(),
+        CheckKind::Crash => format!("Bellhop crashed: {}", without_numbers(&check.detail)),
+        _ => check.what.clone(),
     };
-    Some((Cause { exit: exit(gravest.kind), what }, gravest.detail.clone()))
+    Cause { exit: exit(check.kind), what }
 }
 
 fn exit(kind: CheckKind) -> u8 {
@@ -195,6 +209,24 @@ mod tests {
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    /// What else goes wrong in a seed must not excuse a bug: the promise that it breaks is named, whatever else is.
+    #[test]
+    fn a_planted_bug_breaks_its_promise_amid_faults() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/failover");
+        let named = |bug: Planted, seeds: std::ops::Range<u64>, promise: &str| {
+            let names = |seed: &u64| {
+                let drawn = super::super::draw::draw(*seed, &Class::ALL.into());
+                trial(&folder, &drawn.text, Some(bug)).failures.iter().any(|(cause, _)| cause.what == promise)
+            };
+            assert!(seeds.clone().any(|seed| names(&seed)), "{bug} in none of the seeds {seeds:?}");
+        };
+        named(Planted::KeepsTheFirstMac, 0..8, "Bellhop names the MAC of the Service's node");
+        named(Planted::Rebalances, 54..55, "nothing that is assigned moves without a cause");
+        named(Planted::OneAddressForAll, 0..3, "no address is given to two Services");
+        named(Planted::WritesInALoop, 0..2, "requests to the API stay bounded");
+        named(Planted::AnnouncesInALoop, 0..2, "announcements stay bounded");
     }
 
     #[test]

@@ -62,6 +62,15 @@ fn check(scenario: &Scenario, bug: Planted, broken: &[&str]) {
 }
 
 #[test]
+fn a_service_that_never_gets_an_address_is_caught() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/failover");
+    let text = "version: 1\nname: planted\nabout: A test.\nextends: ../base/tutorial.yaml\nseed: 42\nstop: 10s\ntimeline:\n  \
+                - { at: 0s, apply: [../seed/porter-layer2-eip.yaml, ../seed/porter-layer2.yaml, ../seed/porter-layer2-svc.yaml] }\nexpect: []\n";
+    let scenario = parse_in(&folder, text).unwrap_or_else(|refusal| panic!("{refusal}"));
+    check(&scenario, Planted::RecordsInItsMind, &[CONVERGES]);
+}
+
+#[test]
 fn one_address_on_two_services_is_caught_and_so_is_what_is_said_for_the_other() {
     let two = situation("20s", &["at: 5s, apply: ../manifests/svc-second.yaml"]);
     check(&two, Planted::OneAddressForAll, &[ONE_HOLDER, ASSIGNED]);

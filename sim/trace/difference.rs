@@ -77,6 +77,13 @@ pub fn difference(mut left: Reader, mut right: Reader) -> Result<Difference, Rea
                 return Ok(Difference::None { records: common });
             }
             (one, other) => {
+                let mut causes = causes;
+                // A side that has no more records and no last line was cut short: that alone is why it differs here.
+                for (next, reader, which) in [(&one, &left, "first"), (&other, &right, "second")] {
+                    if next.is_none() && reader.end.is_none() {
+                        causes.push(format!("the {which} was cut short after {common} records"));
+                    }
+                }
                 let header = left.header.clone();
                 let what = told(&header, one.as_ref(), other.as_ref());
                 let firsts = [one, other];
