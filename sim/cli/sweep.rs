@@ -204,6 +204,10 @@ pub(super) fn drawn_folder(out: &Path) -> PathBuf {
 /// Puts the manifests that a scenario in one folder of a tree may name beside another folder.
 pub(super) fn copy_manifests(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
+    // A file that is copied onto itself is emptied.
+    if from.canonicalize()? == to.canonicalize()? {
+        return Ok(());
+    }
     for name in ["seed", "manifests"] {
         let (source, copy) = (from.join("..").join(name), to.join("..").join(name));
         std::fs::create_dir_all(&copy)?;
@@ -231,4 +235,28 @@ pub(super) fn stop_at_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
 #[expect(clippy::disallowed_methods, reason = "how long a sweep takes is for people; no run sees it")]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::shrink;
+
+    /// Show 4 of what a sweep is for: a seed that fails, the smallest file, and that file fails for the same cause where it was written.
+    #[test]
+    fn what_a_sweep_leaves_is_shrunk_to_a_file_that_fails_for_the_same_cause() {
+        let out = tempfile::tempdir().expect("a folder");
+        let bug = Planted::KeepsTheFirstMac;
+        let file = drawn(5, out.path()).expect("it can be written");
+        assert_eq!(shrink::file(&file, out.path(), Some(bug)).expect("it can be played"), 0);
+        let small = drawn_folder(out.path()).join("seed-5-shrunk.yaml");
+        let text = std::fs::read_to_string(&small).expect("it was written");
+        assert!(text.contains("Bellhop names the MAC of the Service's node") && text.matches("- at: ").count() <= 5, "{text}");
+        let scenario = bellhop_scenario::load(&small).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let mut world = crate::SimWorld::new(None);
+        world.plant(bug);
+        let outcome = bellhop_scenario::play(&scenario, &mut world).expect("the simulator plays it");
+        let broken: Vec<&str> = outcome.checks.iter().filter(|check| !check.passed).map(|check| check.what.as_str()).collect();
+        assert!(broken.contains(&"Bellhop names the MAC of the Service's node"), "{outcome}");
+    }
 }
