@@ -303,6 +303,7 @@ impl Program {
                 self.synced.insert(kind);
                 replica.handle_synced(now, kind);
             }
+            Input::Away(kind) => replica.handle_away(now, kind),
             Input::Lease(lease) => replica.handle_lease(now, lease),
         }
     }

@@ -47,6 +47,8 @@ pub(crate) enum Input {
     NodeGone(NodeName),
     /// All objects of a kind have been told.
     Synced(Kind),
+    /// The watch of a kind is broken.
+    Away(Kind),
     /// The Lease as it is now, or that there is none.
     Lease(Option<LeaseRecord>),
 }
@@ -83,39 +85,37 @@ impl Watches {
 
     /// The next input. Never ends.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, outages: &mut Outages) -> Poll<Input> {
-        if let Some(delta) = next(&mut self.lease, "watch the Lease", cx, outages) {
-            return Poll::Ready(delta.map_or_else(
+        while let Some(news) = next(&mut self.lease, "watch the Lease", cx, outages) {
+            return Poll::Ready(Input::Lease(match news {
+                News::Applied(lease) => Some(lease::record(&lease)),
+                News::Deleted(_) => None,
                 // A list without it: `Synced` comes after the Lease itself, if there is one.
-                || Input::Lease(self.lease.objects().next().map(lease::record)),
-                |lease| Input::Lease(Some(lease::record(&lease))),
-                |_| Input::Lease(None),
-            ));
+                News::Synced => self.lease.objects().next().map(lease::record),
+                // What is known of it ages by itself: leadership has its own clock.
+                News::Away => continue,
+            }));
         }
         if let Some(delta) = next(&mut self.nodes, "watch Nodes", cx, outages) {
-            return Poll::Ready(delta.map_or_else(
-                || Input::Synced(Kind::Node),
+            return Poll::Ready(delta.told(
+                Kind::Node,
                 |node| Input::Node(parse::node(&node)),
                 |node| Input::NodeGone(node.name_any().into()),
             ));
         }
         if let Some(delta) = next(&mut self.pools, "watch Eips", cx, outages) {
-            return Poll::Ready(delta.map_or_else(
-                || Input::Synced(Kind::Pool),
-                |eip| Input::Pool(parse::pool(&eip)),
-                |eip| Input::PoolGone(eip.name_any().into()),
-            ));
+            return Poll::Ready(delta.told(Kind::Pool, |eip| Input::Pool(parse::pool(&eip)), |eip| Input::PoolGone(eip.name_any().into())));
         }
         if let Some(delta) = next(&mut self.services, "watch Services", cx, outages) {
-            return Poll::Ready(delta.map_or_else(
-                || Input::Synced(Kind::Service),
+            return Poll::Ready(delta.told(
+                Kind::Service,
                 |service| Input::Service(parse::service(&service)),
                 |service| Input::ServiceGone(parse::service(&service).key),
             ));
         }
         if let Some(delta) = next(&mut self.slices, "watch EndpointSlices", cx, outages) {
             let gone = |slice: &discovery::EndpointSlice| Input::SliceGone(slice.namespace().unwrap_or_default(), slice.name_any());
-            return Poll::Ready(delta.map_or_else(
-                || Input::Synced(Kind::EndpointSlice),
+            return Poll::Ready(delta.told(
+                Kind::EndpointSlice,
                 |slice| parse::endpoint_slice(&slice).map_or_else(|| gone(&slice), Input::Slice),
                 |slice| gone(&slice),
             ));
@@ -151,14 +151,16 @@ enum News<K> {
     Applied(K),
     Deleted(K),
     Synced,
+    Away,
 }
 
 impl<K> News<K> {
-    fn map_or_else<T>(self, synced: impl FnOnce() -> T, applied: impl FnOnce(K) -> T, deleted: impl FnOnce(K) -> T) -> T {
+    fn told(self, kind: Kind, applied: impl FnOnce(K) -> Input, deleted: impl FnOnce(K) -> Input) -> Input {
         match self {
             Self::Applied(object) => applied(object),
             Self::Deleted(object) => deleted(object),
-            Self::Synced => synced(),
+            Self::Synced => Input::Synced(kind),
+            Self::Away => Input::Away(kind),
         }
     }
 }
@@ -175,7 +177,10 @@ where
             Delta::Applied(object) => return Some(News::Applied(object)),
             Delta::Deleted(object) => return Some(News::Deleted(object)),
             Delta::Synced => return Some(News::Synced),
-            Delta::Away { error, .. } => _ = outages.failed(what, error),
+            Delta::Away { error, .. } => {
+                outages.failed(what, error);
+                return Some(News::Away);
+            }
             Delta::Back { .. } => _ = outages.succeeded(what),
         }
     }

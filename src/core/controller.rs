@@ -52,9 +52,17 @@ pub struct Controller {
     slice_owners: BTreeMap<(String, String), ServiceKey>,
     nodes: BTreeMap<NodeName, Node>,
     synced: BTreeSet<Kind>,
+    /// Kinds whose watch is broken: what is known of them may be old.
+    away: BTreeSet<Kind>,
 
     // What is decided.
     leading: bool,
+    /// Services that were deleted and made anew without our hearing of the first.
+    remade: BTreeSet<ServiceKey>,
+    /// Another may have led since we did, or before we ever did.
+    another_led: bool,
+    /// Services are known as they were before an outage in which another led.
+    outdated: bool,
     allocation: Allocation,
     refusals: BTreeMap<ServiceKey, Refusal>,
     carried: BTreeMap<ServiceKey, Carried>,
@@ -89,7 +97,11 @@ impl Controller {
             slice_owners: BTreeMap::new(),
             nodes: BTreeMap::new(),
             synced: BTreeSet::new(),
+            away: BTreeSet::new(),
             leading: false,
+            remade: BTreeSet::new(),
+            another_led: true,
+            outdated: false,
             allocation: Allocation::default(),
             refusals: BTreeMap::new(),
             carried: BTreeMap::new(),
@@ -140,6 +152,14 @@ impl Controller {
         if self.services.get(&service.key).is_some_and(|known| service.version.is_older_than(&known.version)) {
             return;
         }
+        // Deleted and made anew while nobody told us: what the old one had is not this one's.
+        if self.services.get(&service.key).is_some_and(|known| service.created != known.created) {
+            self.remade.insert(service.key.clone());
+        }
+        // Chosen by whoever led meanwhile: it stands, and what was made of the old record does not.
+        if self.outdated && self.services.get(&service.key).is_some_and(|known| service.status.node != known.status.node) {
+            self.unplace(&service.key);
+        }
         self.dirty.insert(service.key.clone());
         self.services.insert(service.key.clone(), service);
     }
@@ -189,11 +209,23 @@ impl Controller {
     /// A kind was listed.
     pub fn handle_synced(&mut self, kind: Kind) {
         self.synced.insert(kind);
+        self.away.remove(&kind);
+        self.outdated &= kind != Kind::Service;
     }
 
-    /// Whether its decisions count from now on. Who begins to lead starts over from what is recorded.
+    /// The watch of a kind is broken; once it is whole again [`Controller::handle_synced`] says so.
+    pub fn handle_away(&mut self, kind: Kind) {
+        self.away.insert(kind);
+    }
+
+    /// Whether its decisions count from now on. Who begins to lead starts over from what is recorded. Where another led before, and the Services are as they were
+    /// before an outage, what that one wrote is heard of later, and counts then.
     pub fn handle_leading(&mut self, leading: bool) {
         self.start_over |= leading && !self.leading;
+        if leading && self.another_led {
+            self.outdated = self.away.contains(&Kind::Service);
+            self.another_led = false;
+        }
         self.leading = leading;
         if !leading {
             self.touched.clear();
@@ -203,6 +235,7 @@ impl Controller {
 
     /// Another leads: what we decided and remember is no longer what stands.
     pub fn handle_following(&mut self) {
+        self.another_led = true;
         self.allocation = Allocation::default();
         self.pools_changed = true;
         self.carried.clear();
@@ -390,6 +423,11 @@ impl Controller {
 
     /// Takes back what a Service no longer asks for, and notes whether it waits for something.
     fn review_service(&mut self, key: &ServiceKey) {
+        if self.remade.remove(key)
+            && let Some(held) = self.allocation.release(key)
+        {
+            self.give_back(&held);
+        }
         let request = self.services.get(key).and_then(|service| service.request.as_ref());
         let Some(request) = request else {
             self.waiting.remove(key);
@@ -466,11 +504,7 @@ impl Controller {
 
     /// Chooses the node that carries a Service's address.
     fn place(&mut self, key: &ServiceKey) {
-        let before = self.carried.remove(key);
-        if let Some(node) = before.as_ref().and_then(Carried::node) {
-            let load = self.load.entry(node.clone()).or_default();
-            *load = load.saturating_sub(1);
-        }
+        let before = self.unplace(key);
         let (Some(service), Some(held)) = (self.services.get(key), self.allocation.held(key)) else { return };
         let Some(request) = &service.request else { return };
         let current = before.as_ref().map_or(service.status.node.as_ref(), Carried::node).cloned();
@@ -488,6 +522,16 @@ impl Controller {
             self.tell(Subject::Service(key.clone()), warning, reason, message);
         }
         self.carried.insert(key.clone(), carried);
+    }
+
+    /// Takes a Service off the node that carries it.
+    fn unplace(&mut self, key: &ServiceKey) -> Option<Carried> {
+        let before = self.carried.remove(key);
+        if let Some(node) = before.as_ref().and_then(Carried::node) {
+            let load = self.load.entry(node.clone()).or_default();
+            *load = load.saturating_sub(1);
+        }
+        before
     }
 
     fn news_of(

@@ -219,6 +219,11 @@ impl Replica {
         self.unsettled = true;
     }
 
+    /// The watch of a kind is broken; [`Replica::handle_synced`] comes again when it is whole.
+    pub fn handle_away(&mut self, _now: Instant, kind: Kind) {
+        self.controller.handle_away(kind);
+    }
+
     /// The Lease as the watch shows it; `None`: it does not exist.
     pub fn handle_lease(&mut self, now: Instant, lease: Option<LeaseRecord>) {
         self.elector.handle_lease(now, lease);

@@ -538,6 +538,48 @@ fn after_a_conflict_the_newer_object_is_written_at_once() {
 }
 
 #[test]
+fn a_service_that_was_made_anew_while_nobody_told_gets_an_address_of_its_own() {
+    let mut bench = Bench::tutorial();
+    let shrunk = Pool {
+        addresses: AddressPool::parse("192.168.0.92-192.168.0.99", false),
+        ..bench.pools[&PoolName::from("porter-layer2-eip")].clone()
+    };
+    bench.add_pool(shrunk);
+    bench.drain();
+    assert_eq!(bench.status("porter-layer2-svc").ingress, [IpAddr::V4(VIP)], "an assignment stays");
+    bench.version += 1;
+    bench.add_service(Service { version: Version(bench.version.to_string()), ..service("porter-layer2-svc", 9) });
+    bench.drain();
+    assert_eq!(bench.status("porter-layer2-svc").ingress, [IpAddr::from([192, 168, 0, 92])]);
+    assert_eq!(bench.pools[&PoolName::from("porter-layer2-eip")].status.usage, 1);
+}
+
+#[test]
+fn what_another_leader_chose_during_an_outage_stands_when_it_is_heard_of() {
+    let mut bench = Bench::tutorial();
+    let key = ServiceKey::new("default", "porter-layer2-svc");
+    for kind in Kind::ALL {
+        bench.replica.handle_away(bench.now, kind);
+    }
+    bench.replica.handle_lease(bench.now, Some(held_by_another()));
+    bench.drain();
+    let mut given_back = held_by_another();
+    bench.version = 1_000_000;
+    (given_back.holder, given_back.version) = (None, Version(bench.version.to_string()));
+    bench.replica.handle_lease(bench.now, Some(given_back));
+    bench.drain();
+    assert_eq!(bench.replica.role(), Role::Leader);
+    assert!(bench.who_has(VIP).is_some(), "what stands is answered for at once");
+    let mut moved = bench.services[&key].clone();
+    bench.version += 1;
+    (moved.status.node, moved.version) = (Some("master1".into()), Version(bench.version.to_string()));
+    bench.add_service(moved);
+    bench.drain();
+    assert_eq!(bench.status("porter-layer2-svc").node, Some("master1".into()));
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(MASTER1));
+}
+
+#[test]
 fn events_wait_behind_records() {
     let mut bench = Bench::tutorial();
     bench.replica.handle_service(bench.now, service("second", 6));
