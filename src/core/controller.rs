@@ -52,8 +52,8 @@ pub struct Controller {
     slice_owners: BTreeMap<(String, String), ServiceKey>,
     nodes: BTreeMap<NodeName, Node>,
     synced: BTreeSet<Kind>,
-    /// Kinds whose watch is broken: what is known of them may be old.
-    away: BTreeSet<Kind>,
+    /// The watch of Services is broken: what is known of them may be old.
+    services_away: bool,
 
     // What is decided.
     leading: bool,
@@ -97,7 +97,7 @@ impl Controller {
             slice_owners: BTreeMap::new(),
             nodes: BTreeMap::new(),
             synced: BTreeSet::new(),
-            away: BTreeSet::new(),
+            services_away: false,
             leading: false,
             remade: BTreeSet::new(),
             another_led: true,
@@ -209,13 +209,14 @@ impl Controller {
     /// A kind was listed.
     pub fn handle_synced(&mut self, kind: Kind) {
         self.synced.insert(kind);
-        self.away.remove(&kind);
-        self.outdated &= kind != Kind::Service;
+        if kind == Kind::Service {
+            (self.services_away, self.outdated) = (false, false);
+        }
     }
 
     /// The watch of a kind is broken; once it is whole again [`Controller::handle_synced`] says so.
     pub fn handle_away(&mut self, kind: Kind) {
-        self.away.insert(kind);
+        self.services_away |= kind == Kind::Service;
     }
 
     /// Whether its decisions count from now on. Who begins to lead starts over from what is recorded. Where another led before, and the Services are as they were
@@ -223,7 +224,7 @@ impl Controller {
     pub fn handle_leading(&mut self, leading: bool) {
         self.start_over |= leading && !self.leading;
         if leading && self.another_led {
-            self.outdated = self.away.contains(&Kind::Service);
+            self.outdated = self.services_away;
             self.another_led = false;
         }
         self.leading = leading;
