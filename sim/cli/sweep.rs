@@ -179,7 +179,7 @@ fn leave(shared: &Shared, manifests: &Path, out: &Path, seed: u64, drawn: &Drawn
     });
 }
 
-/// What a seed draws, with all classes, as a file of a tree below `folder`.
+/// What a seed draws, with all classes, as a file of a tree below a folder.
 pub(super) fn drawn(seed: u64, below: &Path) -> anyhow::Result<PathBuf> {
     let manifests = folder().context("no folder `scenarios` here: what a seed draws applies the tutorial's manifests")?;
     let place = drawn_folder(below);
