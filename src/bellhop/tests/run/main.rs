@@ -1,5 +1,6 @@
 //! The whole program against the in-memory API server, a LAN of one cable and a paused clock.
 
+mod permissions;
 mod world;
 
 use std::cell::Cell;
