@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
 
 use crate::metrics::Observer;
-use crate::{Config, http, system};
+use crate::{Config, http, install, system};
 
 /// Answers ARP for the addresses of LoadBalancer Services, so that a bare-metal cluster needs nothing else on its LAN.
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ pub struct Cli {
 const LOG_FILTER: &str = "info,kube_client=off,kube_runtime=off";
 
 const EXAMPLES: &str = "Examples:
-  bellhop crds | kubectl apply -f -
+  bellhop manifests | kubectl apply -f -
   bellhop run --node-name \"$(hostname)\" --kubeconfig ~/.kube/config";
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +32,8 @@ enum Command {
     Run(RunOptions),
     /// Print the CustomResourceDefinitions as YAML, for kubectl apply -f -
     Crds,
+    /// Print the installation as YAML, for kubectl apply -f -
+    Manifests(install::Choices),
     /// Print the version
     Version,
 }
@@ -76,6 +78,10 @@ pub fn main() -> anyhow::Result<()> {
         Command::Run(options) => run(options),
         Command::Crds => {
             print!("{}", crds()?);
+            Ok(())
+        }
+        Command::Manifests(choices) => {
+            print!("{}", install::yaml(&choices)?);
             Ok(())
         }
         Command::Version => {

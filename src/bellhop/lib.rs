@@ -7,6 +7,7 @@ pub mod cli;
 pub mod env;
 mod event;
 pub mod http;
+pub mod install;
 mod jobs;
 mod lease;
 pub mod metrics;

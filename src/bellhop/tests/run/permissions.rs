@@ -127,7 +127,11 @@ async fn story(world: &World) {
     world.server.set_fault(Some(&"master1".into()), FaultId(1), slow);
     for touch in 0..100 {
         let touched = json!({"metadata": {"annotations": {"touched": touch.to_string()}}});
-        world.api("coordination.k8s.io/v1", "Lease").patch("bellhop", &PatchParams::default(), &Patch::Merge(touched)).await.expect("patched");
+        world
+            .api("coordination.k8s.io/v1", "Lease")
+            .patch("bellhop", &PatchParams::default(), &Patch::Merge(touched))
+            .await
+            .expect("patched");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     world.server.clear_fault(Some(&"master1".into()), FaultId(1));
