@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::metrics::{self, Observer, Snapshot};
+use crate::metrics::{self, Health, Observer};
 
 /// A loop that does not turn within this time is stuck. Kubernetes' probes wait one second by default.
 const ANSWER_LIMIT: Duration = Duration::from_millis(800);
@@ -31,29 +32,135 @@ pub async fn serve(metrics: TcpListener, probes: TcpListener, observer: Observer
     futures::future::try_join(metrics, probes).await.map(drop)
 }
 
-async fn observe(observer: &Observer) -> Option<Snapshot> {
-    tokio::time::timeout(ANSWER_LIMIT, observer.observe()).await.ok().flatten()
-}
-
 async fn metrics_text(State(observer): State<Observer>) -> Response {
-    match observe(&observer).await.and_then(|snapshot| metrics::text(snapshot).ok()) {
+    let snapshot = tokio::time::timeout(ANSWER_LIMIT, observer.observe()).await.ok().flatten();
+    match snapshot.and_then(|snapshot| metrics::text(snapshot).ok()) {
         Some(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
-async fn healthz(State(observer): State<Observer>) -> Response {
-    match observe(&observer).await {
-        Some(_) => "ok\n".into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the program's loop does not turn\n").into_response(),
-    }
+async fn healthz(State(observer): State<Observer>, Query(asked): Query<Asked>) -> Response {
+    let health = health(&observer).await;
+    answer("healthz", &asked, &[ping(), turning(health.as_ref())])
 }
 
-/// In the form of kube-apiserver's `/readyz?verbose`.
-async fn readyz(State(observer): State<Observer>) -> Response {
-    match observe(&observer).await {
-        Some(snapshot) if snapshot.synced => "[+]loop ok\n[+]watches synced\nreadyz check passed\n".into_response(),
-        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "[+]loop ok\n[-]watches not listed yet\nreadyz check failed\n").into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "[-]loop does not turn\nreadyz check failed\n").into_response(),
+async fn readyz(State(observer): State<Observer>, Query(asked): Query<Asked>) -> Response {
+    let health = health(&observer).await;
+    answer("readyz", &asked, &[ping(), turning(health.as_ref()), listed(health.as_ref())])
+}
+
+async fn health(observer: &Observer) -> Option<Health> {
+    tokio::time::timeout(ANSWER_LIMIT, observer.health()).await.ok().flatten()
+}
+
+/// `?verbose`.
+#[derive(Deserialize)]
+struct Asked {
+    verbose: Option<String>,
+}
+
+/// One line of an answer: what was looked at, and what is wrong with it.
+struct Check {
+    name: &'static str,
+    wrong: Option<String>,
+}
+
+/// Whoever reads the answer has reached this.
+fn ping() -> Check {
+    Check { name: "ping", wrong: None }
+}
+
+/// The program's one loop answers.
+fn turning(health: Option<&Health>) -> Check {
+    let wrong = health.is_none().then(|| format!("no answer within {} ms", ANSWER_LIMIT.as_millis()));
+    Check { name: "loop", wrong }
+}
+
+/// Every kind has been listed, so that this replica can take over at once. A watch that broke later takes nothing from it: what is known is answered for.
+fn listed(health: Option<&Health>) -> Check {
+    let unlisted = health.map_or_else(Vec::new, |health| health.unlisted.clone());
+    let wrong = match health {
+        None => Some("unknown".to_owned()),
+        Some(_) if unlisted.is_empty() => None,
+        Some(_) => Some(format!("not listed yet: {}", unlisted.join(", "))),
+    };
+    Check { name: "informer-sync", wrong }
+}
+
+/// In the form of kube-apiserver's: `ok`, or each check where asked for or where one fails.
+fn answer(endpoint: &str, asked: &Asked, checks: &[Check]) -> Response {
+    let failed = checks.iter().any(|check| check.wrong.is_some());
+    if !failed && asked.verbose.is_none() {
+        return "ok".into_response();
+    }
+    let mut text: String = checks
+        .iter()
+        .map(|Check { name, wrong }| match wrong {
+            None => format!("[+]{name} ok\n"),
+            Some(why) => format!("[-]{name} failed: {why}\n"),
+        })
+        .collect();
+    text += &format!("{endpoint} check {}\n", if failed { "failed" } else { "passed" });
+    let status = if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    (status, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn said(response: Response) -> (u16, String) {
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a body");
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    fn verbose(verbose: bool) -> Query<Asked> {
+        Query(Asked { verbose: verbose.then(String::new) })
+    }
+
+    /// A program that answers one question like this.
+    async fn beside<T>(
+        health: Health,
+        asker: impl Future<Output = T>,
+        mut questions: tokio::sync::mpsc::Receiver<metrics::Observation>,
+    ) -> T {
+        let program = async {
+            let Some(metrics::Observation::Health(asker)) = questions.recv().await else { panic!("only health is asked for") };
+            asker.send(health).expect("somebody waits");
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            value = asker => value,
+            () = program => unreachable!("pending"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_has_listed_everything_is_ready() {
+        let (observer, questions) = Observer::new();
+        let response = beside(Health::default(), readyz(State(observer), verbose(true)), questions).await;
+        let text = "[+]ping ok\n[+]loop ok\n[+]informer-sync ok\nreadyz check passed\n";
+        assert_eq!(said(response).await, (200, text.to_owned()));
+        let (observer, questions) = Observer::new();
+        let response = beside(Health::default(), readyz(State(observer), verbose(false)), questions).await;
+        assert_eq!(said(response).await, (200, "ok".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_waits_for_a_list_says_for_which_also_unasked() {
+        let (observer, questions) = Observer::new();
+        let health = Health { unlisted: vec!["Eips", "Nodes"], ..Health::default() };
+        let response = beside(health, readyz(State(observer), verbose(false)), questions).await;
+        let text = "[+]ping ok\n[+]loop ok\n[-]informer-sync failed: not listed yet: Eips, Nodes\nreadyz check failed\n";
+        assert_eq!(said(response).await, (500, text.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_does_not_turn_is_not_healthy() {
+        let (observer, _questions) = Observer::new();
+        let text = "[+]ping ok\n[-]loop failed: no answer within 800 ms\nhealthz check failed\n";
+        assert_eq!(said(healthz(State(observer), verbose(false)).await).await, (500, text.to_owned()));
     }
 }

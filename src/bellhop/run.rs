@@ -125,8 +125,8 @@ struct Program {
     stop_at: Option<Instant>,
     /// Which destinations the routes were last looked up for.
     destinations: std::collections::BTreeSet<std::net::IpAddr>,
-    /// Every kind has been listed once.
-    synced: snapshot::Synced,
+    /// What went by, for metrics and probes.
+    seen: snapshot::Seen,
 }
 
 impl Program {
@@ -144,7 +144,7 @@ impl Program {
             timer: None,
             stop_at: None,
             destinations: Default::default(),
-            synced: snapshot::Synced::default(),
+            seen: snapshot::Seen::default(),
             node: config.node,
             clock: env.clock.clone(),
             links: env.links.clone(),
@@ -254,6 +254,7 @@ impl Program {
         while let Poll::Ready(mut finished) = self.jobs.poll_next(cx) {
             any = Poll::Ready(());
             let now = self.clock.now();
+            self.seen.finished(&finished);
             if let Some(input) = finished.learn(&mut self.watches, &mut self.outages) {
                 self.handle(now, input);
             }
@@ -277,7 +278,12 @@ impl Program {
         match observations.poll_recv(cx) {
             Poll::Ready(Some(observation)) => {
                 // Whoever asked may have gone; that is fine.
-                _ = observation.send(snapshot::take(&self.replica, &self.ports, &self.watches, &self.synced));
+                match observation {
+                    Observation::Health(asker) => _ = asker.send(self.seen.health()),
+                    Observation::Snapshot(asker) => {
+                        _ = asker.send(snapshot::take(&self.replica, &self.ports, &self.watches, &self.seen));
+                    }
+                }
                 Poll::Ready(())
             }
             Poll::Ready(None) => {
@@ -300,10 +306,13 @@ impl Program {
             Input::Node(node) => replica.handle_node(now, node),
             Input::NodeGone(name) => replica.handle_node_deleted(now, &name),
             Input::Synced(kind) => {
-                self.synced.insert(kind);
+                self.seen.synced(kind);
                 replica.handle_synced(now, kind);
             }
-            Input::Away(kind) => replica.handle_away(now, kind),
+            Input::Away(kind) => {
+                self.seen.away(kind);
+                replica.handle_away(now, kind);
+            }
             Input::Lease(lease) => replica.handle_lease(now, lease),
         }
     }

@@ -1,35 +1,90 @@
 //! The state of the program for metrics and probes, taken when somebody asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bellhop_api::parse;
+use bellhop_api::keys;
 use bellhop_core::arp::DropReason;
 use bellhop_core::lease::Role;
-use bellhop_core::object::Kind;
+use bellhop_core::object::{Kind, Written};
 use bellhop_core::replica::Replica;
+use k8s_openapi::api::core::v1::Service;
 
-use crate::metrics::{PoolUse, Snapshot};
+use crate::jobs::Finished;
+use crate::metrics::{Health, PoolUse, Snapshot};
 use crate::ports::Ports;
 use crate::watches::Watches;
 
-/// The kinds that have been listed.
-pub(crate) type Synced = BTreeSet<Kind>;
+/// What the loop has seen go by that nobody else remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The kinds that have been listed.
+    listed: BTreeSet<Kind>,
+    /// Those whose watch is broken.
+    away: BTreeSet<Kind>,
+    /// Writes that ended.
+    writes: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+impl Seen {
+    /// All objects of a kind have been told.
+    pub(crate) fn synced(&mut self, kind: Kind) {
+        self.listed.insert(kind);
+        self.away.remove(&kind);
+    }
+
+    /// The watch of a kind is broken.
+    pub(crate) fn away(&mut self, kind: Kind) {
+        self.away.insert(kind);
+    }
+
+    /// A write ended.
+    pub(crate) fn finished(&mut self, finished: &Finished) {
+        let (kind, refused) = match finished {
+            Finished::Lease(result) => ("Lease", result.as_ref().err().map(|refused| refused.why.written)),
+            Finished::Pool(_, result) => ("Eip", result.as_ref().err().map(|refused| refused.written)),
+            Finished::Service(_, result) => ("Service", result.as_ref().err().map(|refused| refused.written)),
+            Finished::Event(result) => ("Event", result.as_ref().err().map(|refused| refused.written)),
+        };
+        let end = match refused.unwrap_or(Written::Done) {
+            Written::Done => "done",
+            Written::Conflict => "conflict",
+            Written::Failed => "failed",
+        };
+        *self.writes.entry((kind, end)).or_default() += 1;
+    }
+
+    /// What the probes are to say.
+    pub(crate) fn health(&self) -> Health {
+        let unlisted = Kind::ALL.into_iter().filter(|kind| !self.listed.contains(kind)).map(plural).collect();
+        Health { unlisted, stale: Kind::ALL.into_iter().map(|kind| (plural(kind), self.away.contains(&kind))).collect() }
+    }
+}
+
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Pool => "Eips",
+        Kind::Service => "Services",
+        Kind::EndpointSlice => "EndpointSlices",
+        Kind::Node => "Nodes",
+    }
+}
 
 /// How the program is at the moment.
-pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, synced: &Synced) -> Snapshot {
-    let mut snapshot = Snapshot {
-        synced: Kind::ALL.iter().all(|kind| synced.contains(kind)),
-        leader: replica.role() == Role::Leader,
-        ..Snapshot::default()
-    };
+pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, seen: &Seen) -> Snapshot {
+    let mut snapshot =
+        Snapshot { health: seen.health(), writes: seen.writes.clone(), leader: replica.role() == Role::Leader, ..Snapshot::default() };
+    for service in watches.services() {
+        add_service(service, &mut snapshot);
+    }
     // A pool whose status was never written has no size and no family yet.
     for (name, status) in replica.pools().filter(|(_, status)| status.size > 0) {
         let family = if status.v4 { "ipv4" } else { "ipv6" };
         snapshot.pools.insert(name.to_string(), PoolUse { family, size: status.size, used: status.usage });
     }
     for (service, (address, interface, _)) in replica.announced() {
-        let node = watches.service(service).and_then(|object| parse::service(object).status.node);
-        let node = node.map(|node| node.to_string()).unwrap_or_default();
+        // Read from the object as it is: parsing thousands of Services would hold the loop up.
+        let annotations = watches.service(service).and_then(|object| object.metadata.annotations.as_ref());
+        let node = annotations.and_then(|annotations| annotations.get(keys::NODE_ANNOTATION)).cloned().unwrap_or_default();
         let row = [service.namespace.clone(), service.name.clone(), address.to_string(), node, interface.to_string()];
         snapshot.announced.push(row);
     }
@@ -48,4 +103,19 @@ pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, synced: 
         }
     }
     snapshot
+}
+
+/// What our condition on the Service says: that it has its address, or why it has none.
+fn add_service(service: &Service, snapshot: &mut Snapshot) {
+    let Some(status) = &service.status else { return };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let Some(condition) = conditions.iter().find(|condition| condition.type_ == keys::CONDITION_ASSIGNED) else { return };
+    if condition.status != "True" {
+        *snapshot.waiting.entry(condition.reason.clone()).or_default() += 1;
+        return;
+    }
+    let (namespace, name) = (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default());
+    let ingress = status.load_balancer.as_ref().and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
+    let addresses = ingress.iter().filter_map(|ingress| ingress.ip.clone());
+    snapshot.assigned.extend(addresses.map(|address| [namespace.clone(), name.clone(), address]));
 }

@@ -133,6 +133,11 @@ impl Watches {
         self.services.get(&key.namespace, &key.name)
     }
 
+    /// The Services as last known.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &api::Service> {
+        self.services.objects()
+    }
+
     /// Takes in an Eip as the API answered a write; what to tell the core of it.
     pub(crate) fn learn_pool(&mut self, eip: DynamicObject) -> Option<Input> {
         let pool = parse::pool(&eip);

@@ -17,6 +17,9 @@ use crate::filter;
 /// default holds a few hundred; a LAN that asks all at once after a power failure sends more. It grants at most `net.core.rmem_max`.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
+/// Asks for an interface's flags (netdevice(7)). musl declares `ioctl` with an `int`, glibc with an `unsigned long`, and `libc` has the number as the latter.
+const SIOCGIFFLAGS: libc::Ioctl = 0x8913;
+
 /// An AF_PACKET socket of type SOCK_RAW, nonblocking, with our filter locked onto it.
 pub(crate) struct PacketSocket(Socket);
 
@@ -85,7 +88,7 @@ impl PacketSocket {
             *to = from as libc::c_char;
         }
         // SAFETY: SIOCGIFFLAGS reads the name from and writes the flags to the one ifreq that it is given (netdevice(7)).
-        check(unsafe { libc::ioctl(self.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) }).ok()?;
+        check(unsafe { libc::ioctl(self.as_raw_fd(), SIOCGIFFLAGS, &raw mut request) }).ok()?;
         // SAFETY: the call above succeeded, so the kernel has written the member `ifru_flags`.
         let flags = unsafe { request.ifr_ifru.ifru_flags };
         Some(c_int::from(flags) & libc::IFF_UP != 0)
