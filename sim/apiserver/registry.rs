@@ -152,7 +152,7 @@ const fn row(group: &'static str, kind: &'static str, plural: &'static str, flag
 }
 
 #[rustfmt::skip]
-static TABLE: [Row; 20] = [
+static TABLE: [Row; 21] = [
     Row { short: &["cm"], ..row("", "ConfigMap", "configmaps", "nu", CORE) },
     Row { short: &["ep"], ..row("", "Endpoints", "endpoints", "nuk", CORE) },
     Row { short: &["ev"], fields: EVENT_FIELDS, ..row("", "Event", "events", "nuk", CORE) },
@@ -169,6 +169,7 @@ static TABLE: [Row; 20] = [
     row("coordination.k8s.io", "Lease", "leases", "nk", "io.k8s.api.coordination.v1"),
     row("discovery.k8s.io", "EndpointSlice", "endpointslices", "ngu", "io.k8s.api.discovery.v1"),
     Row { short: &["ev"], fields: EVENT_FIELDS, ..row("events.k8s.io", "Event", "events", "nuk", "io.k8s.api.events.v1") },
+    Row { short: &["pdb"], ..row("policy", "PodDisruptionBudget", "poddisruptionbudgets", "nsg", "io.k8s.api.policy.v1") },
     Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "ClusterRole", "clusterroles", "uk", RBAC) },
     Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "ClusterRoleBinding", "clusterrolebindings", "uk", RBAC) },
     Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "Role", "roles", "nuk", RBAC) },

@@ -343,6 +343,7 @@ fn generate() -> Map<String, Value> {
         discovery::v1::EndpointSlice,
         coordination::v1::Lease,
         events::v1::Event,
+        policy::v1::PodDisruptionBudget,
         rbac::v1::Role,
         rbac::v1::RoleBinding,
         rbac::v1::ClusterRole,
