@@ -1,15 +1,18 @@
 //! The command line.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use bellhop_api::keys;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
 
+use crate::check::report::Output;
 use crate::metrics::Observer;
-use crate::{Config, http, install, system};
+use crate::{Config, check, http, install, system, uninstall};
 
 /// Answers ARP for the addresses of LoadBalancer Services, so that a bare-metal cluster needs nothing else on its LAN.
 #[derive(Debug, Parser)]
@@ -23,7 +26,9 @@ pub struct Cli {
 const LOG_FILTER: &str = "info,kube_client=off,kube_runtime=off";
 
 const EXAMPLES: &str = "Examples:
+  bellhop check --pre
   bellhop manifests | kubectl apply -f -
+  bellhop check
   bellhop run --node-name \"$(hostname)\" --kubeconfig ~/.kube/config";
 
 #[derive(Debug, Subcommand)]
@@ -34,6 +39,10 @@ enum Command {
     Crds,
     /// Print the installation as YAML, for kubectl apply -f -
     Manifests(install::Choices),
+    /// Look whether the cluster is fit for Bellhop, and Bellhop well in it; exits with 1 if not
+    Check(CheckOptions),
+    /// Take everything away that an installation made, also when its program is gone
+    Uninstall(UninstallOptions),
     /// Print the version
     Version,
 }
@@ -66,6 +75,47 @@ struct RunOptions {
     ignore_exclude_label: bool,
 }
 
+/// Which cluster, as kubectl has it.
+#[derive(Args, Debug)]
+struct Access {
+    /// The kubeconfig; without it kubectl's own
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context in it
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Where Bellhop is installed
+    #[arg(long, short, value_name = "NAMESPACE", default_value = keys::NAMESPACE)]
+    namespace: String,
+}
+
+#[derive(Args, Debug)]
+struct CheckOptions {
+    #[command(flatten)]
+    access: Access,
+    /// Before an installation: only what it needs of the cluster
+    #[arg(long)]
+    pre: bool,
+    /// How to print what was found
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Args, Debug)]
+struct UninstallOptions {
+    #[command(flatten)]
+    access: Access,
+    /// Say what would go, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take the kind Eip away too, and all Eips with it
+    #[arg(long)]
+    crds: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     Text,
@@ -73,22 +123,54 @@ enum LogFormat {
 }
 
 /// Does what the command line says.
-pub fn main() -> anyhow::Result<()> {
+pub fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Run(options) => run(options),
-        Command::Crds => {
-            print!("{}", crds()?);
-            Ok(())
-        }
-        Command::Manifests(choices) => {
-            print!("{}", install::yaml(&choices)?);
-            Ok(())
-        }
-        Command::Version => {
-            println!("bellhop {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+        Command::Run(options) => run(options)?,
+        Command::Crds => print!("{}", crds()?),
+        Command::Manifests(choices) => print!("{}", install::yaml(&choices)?),
+        Command::Check(options) => return runtime()?.block_on(check(options)),
+        Command::Uninstall(options) => return runtime()?.block_on(uninstall(options)),
+        Command::Version => println!("bellhop {}", env!("CARGO_PKG_VERSION")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(CheckOptions { access, pre, output }: CheckOptions) -> anyhow::Result<ExitCode> {
+    let client = system::client_of_user(access.kubeconfig.as_deref(), access.context.as_deref()).await?;
+    let report = check::run(&client, &check::Options { namespace: access.namespace, before: pre }).await;
+    print!("{}", report.text(output));
+    Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn uninstall(UninstallOptions { access, dry_run, crds, yes }: UninstallOptions) -> anyhow::Result<ExitCode> {
+    let client = system::client_of_user(access.kubeconfig.as_deref(), access.context.as_deref()).await?;
+    let out = &mut std::io::stdout();
+    let options = uninstall::Options { namespace: access.namespace, dry_run, crds };
+    if !dry_run && !yes {
+        let would = uninstall::run(&client, &uninstall::Options { dry_run: true, ..options.clone() }, out).await?;
+        if would > 0 && !is_agreed()? {
+            println!("Nothing was changed.");
+            return Ok(ExitCode::FAILURE);
         }
     }
+    if uninstall::run(&client, &options, out).await? == 0 {
+        println!("Nothing of Bellhop is there.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Services lose their addresses: a person says yes to that, or a script says `--yes`.
+fn is_agreed() -> anyhow::Result<bool> {
+    anyhow::ensure!(std::io::stdin().is_terminal(), "nobody is there to be asked: give --yes, or look first with --dry-run");
+    print!("Go on? Services lose their addresses. [y/N] ");
+    std::io::Write::flush(&mut std::io::stdout())?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")
 }
 
 /// Our CustomResourceDefinitions, as YAML documents.
@@ -103,15 +185,14 @@ pub fn crds() -> anyhow::Result<String> {
 
 fn run(options: RunOptions) -> anyhow::Result<()> {
     start_log(&options)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
-    runtime.block_on(serve(options))
+    runtime()?.block_on(serve(options))
 }
 
 fn start_log(options: &RunOptions) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log).with_context(|| format!("`{}` is no log filter", options.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match options.log_format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().init(),
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! [`run`] is all of it, as one future over an [`env::Env`]. [`system`] makes that from the operating system; the simulator
 //! makes its own. [`watch`] is of use to the models of Kubernetes around us too.
 
+pub mod check;
 pub mod cli;
 pub mod env;
 mod event;
@@ -16,6 +17,7 @@ mod ports;
 mod run;
 mod snapshot;
 pub mod system;
+pub mod uninstall;
 pub mod watch;
 mod watches;
 mod write;

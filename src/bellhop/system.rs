@@ -116,6 +116,26 @@ async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Client> {
     kube::Client::try_from(config).context("failed to make a Kubernetes client")
 }
 
+/// A client for a person: the kubeconfig and the context that kubectl would use, or in a pod its own cluster.
+pub async fn client_of_user(kubeconfig: Option<&Path>, context: Option<&str>) -> anyhow::Result<kube::Client> {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).with_context(|| format!("failed to read the kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(file, &options)
+                .await
+                .with_context(|| format!("failed to use the kubeconfig {}", path.display()))?
+        }
+        None => match kube::Config::from_kubeconfig(&options).await {
+            Ok(config) => config,
+            Err(error) => kube::Config::incluster().map_err(|_| error).context("failed to use the kubeconfig: give --kubeconfig FILE")?,
+        },
+    };
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.read_timeout = Some(Duration::from_secs(30));
+    kube::Client::try_from(config).context("failed to make a Kubernetes client")
+}
+
 /// Tries one interface, so that a missing capability is an error at start and not a condition on every pool.
 fn require_raw_sockets(links: &Interfaces) -> Result<(), LinkError> {
     let Some(interface) = links.snapshot().into_iter().find(|interface| interface.up && interface.mac.is_unicast()) else { return Ok(()) };

@@ -1,6 +1,8 @@
 //! The whole program against the in-memory API server, a LAN of one cable and a paused clock.
 
+mod check;
 mod permissions;
+mod uninstall;
 mod world;
 
 use std::cell::Cell;

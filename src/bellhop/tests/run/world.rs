@@ -241,6 +241,12 @@ impl World {
         }
     }
 
+    /// Objects of a namespaced kind in this namespace.
+    pub(crate) fn api_in(&self, namespace: &str, api_version: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+        Api::namespaced_with(self.client.clone(), namespace, &ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)))
+    }
+
     /// Waits until the object is as `wanted` says; panics with what it is instead after a minute.
     pub(crate) async fn until(&self, api_version: &str, kind: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut object = Value::Null;
