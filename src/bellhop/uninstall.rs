@@ -23,6 +23,9 @@ use traces::Removal;
 /// How long to wait for the replicas to end. They give the Lease back within 3 s; a pod on a dead node never ends.
 const PODS_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long to wait for one object to be gone.
+const GONE_LIMIT: Duration = Duration::from_secs(30);
+
 /// How often an object is read anew because somebody else wrote it in between.
 const ATTEMPTS: u32 = 5;
 
@@ -98,11 +101,19 @@ impl Uninstall<'_> {
             return Ok(());
         }
         self.say(&shown, "deleted", "would be deleted")?;
-        if !self.options.dry_run {
-            let deleted = api.delete(name, &DeleteParams::background()).await;
-            ignore_absent(deleted.map(drop)).with_context(|| format!("failed to delete the {shown}"))?;
+        if self.options.dry_run {
+            return Ok(());
         }
-        Ok(())
+        let deleted = api.delete(name, &DeleteParams::background()).await;
+        ignore_absent(deleted.map(drop)).with_context(|| format!("failed to delete the {shown}"))?;
+        // A namespace and a kind are emptied first, which takes the API server a few seconds.
+        for _ in 0..GONE_LIMIT.as_secs() * 2 {
+            if api.get_opt(name).await.with_context(|| format!("failed to read the {shown}"))?.is_none() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        writeln!(self.out, "  {shown} is still being deleted: something in it has a finalizer of its own").context("failed to print")
     }
 
     /// Only one that an installation made: it carries our label.
