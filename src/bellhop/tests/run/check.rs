@@ -48,11 +48,16 @@ async fn with_bellhop<T>(script: impl AsyncFnOnce(&World) -> T) -> T {
     .await
 }
 
-/// A client whose access reviews are answered with `allowed`; webhook configurations, which the server does not know, are none.
+/// A client whose access reviews are answered with `allowed`. There are no webhook configurations, which the server does not know.
 fn client(world: &World, allowed: bool) -> Client {
+    client_with(world, allowed, json!([]))
+}
+
+/// The same with these webhook configurations of either kind.
+fn client_with(world: &World, allowed: bool, webhooks: Value) -> Client {
     let server = world.server.client_service("checker".into());
     let service = tower::service_fn(move |request: http::Request<Body>| {
-        let server = server.clone();
+        let (server, webhooks) = (server.clone(), webhooks.clone());
         async move {
             let path = request.uri().path().to_owned();
             let answer = |value: Value| Response::new(Either::Left(Full::from(value.to_string())));
@@ -63,7 +68,7 @@ fn client(world: &World, allowed: bool) -> Client {
                 return Ok::<_, tower::BoxError>(answer(review));
             }
             if path.starts_with("/apis/admissionregistration.k8s.io/") {
-                return Ok(answer(json!({"metadata": {}, "items": []})));
+                return Ok(answer(json!({"metadata": {}, "items": webhooks})));
             }
             let (parts, body) = server.oneshot(request).await?.into_parts();
             Ok(Response::from_parts(parts, Either::Right(body)))
@@ -175,6 +180,20 @@ async fn a_replica_that_is_not_ready_is_odd_and_the_schedulers_reason_is_given()
     .await;
     let message = "1 of 2 is ready: bellhop-2: 0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.";
     assert_eq!((code, verdict), ("BELLHOP0205", Verdict::Odd(message.into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_openelb_left_is_named() {
+    let report = with_bellhop(async |world| {
+        let called = json!({"service": {"namespace": "openelb-system", "name": "openelb-admission"}});
+        let webhook = json!({"name": "validate.example", "clientConfig": called, "admissionReviewVersions": ["v1"], "sideEffects": "None"});
+        let left = json!([{"metadata": {"name": "openelb-admission"}, "webhooks": [webhook]}]);
+        run(&client_with(world, true, left), &Options { namespace: "bellhop-system".into(), before: false }).await
+    })
+    .await;
+    let found = not_well(&report);
+    let Some(Verdict::Wrong(message)) = found.get("BELLHOP0602") else { panic!("{}", report.text(Default::default())) };
+    assert!(message.contains("ValidatingWebhookConfiguration openelb-admission") && found.len() == 1, "{found:?}");
 }
 
 #[tokio::test(start_paused = true)]
