@@ -46,6 +46,7 @@ use serde::{Deserialize, Serialize};
 pub struct EipSpec {
     /// The addresses: one address, a CIDR, a range first-last, or a comma list of these; one family.
     #[schemars(length(min = 1, max = 8192))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9A-Fa-f.:/, -]+$')").message("give IP addresses, CIDRs or ranges first-last, separated by commas"))]
     pub address: String,
 
     /// The protocol that announces the addresses. Bellhop serves layer2; as in PorterLB, an absent protocol means bgp.
@@ -71,11 +72,12 @@ pub struct EipSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,
 
-    /// Namespaces whose Services may draw from the pool (kept for OpenELB's manifests).
+    /// Namespaces that the pool is for: their Services draw from it first, others only if they name it. Absent: it is for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), inner(length(min = 1, max = 63)))]
     pub namespaces: Option<Vec<String>>,
 
-    /// Labels of namespaces whose Services may draw from the pool (kept for OpenELB's manifests).
+    /// Labels of namespaces that the pool is for, besides those named. All of them must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<BTreeMap<String, String>>,
 }

@@ -19,6 +19,8 @@ pub const POOL: [&str; 2] = ["eip.porter.kubesphere.io/v1alpha2", "eip.openelb.k
 pub const ADDRESS: [&str; 2] = ["eip.porter.kubesphere.io/v1alpha1", "eip.openelb.kubesphere.io/v1alpha1"];
 /// On a Service the node that carries its address; on a Node the address (or its subnet) that layer 2 uses.
 pub const LAYER2: [&str; 2] = ["layer2.porter.kubesphere.io/v1alpha1", "layer2.openelb.kubesphere.io/v1alpha1"];
+/// Lets a Service have one address together with others that give the same key. Ours alone: PorterLB shared unasked.
+pub const ALLOW_SHARED_IP: &str = "bellhop.dev/allow-shared-ip";
 /// Marks an Eip as the default one, with `true`.
 pub const DEFAULT_POOL: [&str; 2] = ["eip.porter.kubesphere.io/is-default-eip", "eip.openelb.kubesphere.io/is-default-eip"];
 

@@ -5,6 +5,7 @@
 
 mod eip;
 mod endpoints;
+mod namespace;
 mod node;
 mod service;
 
@@ -15,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, 
 
 pub use eip::pool;
 pub use endpoints::endpoint_slice;
+pub use namespace::namespace;
 pub use node::node;
 pub use service::service;
 

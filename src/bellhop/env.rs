@@ -4,6 +4,7 @@
 //! stop. It knows nothing of where they come from: [`crate::system`] makes them from the operating system, the simulator from its own
 //! world. So a replica can be frozen (its future is not polled), run at a wrong clock rate, crash between two writes (dropped) and start again.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -53,6 +54,11 @@ pub trait Links {
     /// The interface through which this machine would send to `destination`, as its routing table says; `None` without a route
     /// or when the destination is the machine itself.
     fn route_to(&self, destination: IpAddr) -> Option<InterfaceName>;
+
+    /// The gateways of the default routes.
+    fn gateways(&self) -> BTreeSet<IpAddr> {
+        BTreeSet::new()
+    }
 
     /// Ends when [`Links::interfaces`] or [`Links::route_to`] may answer differently than at the last call of [`Links::interfaces`].
     fn changed(&self) -> LocalFuture<'_>;

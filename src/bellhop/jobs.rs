@@ -165,8 +165,10 @@ impl Finished {
                 watches.learn_service(*result.as_ref().ok()?.clone())
             }
             Self::Event(result) => {
-                if let Err(NotWritten { error, .. }) = result {
-                    tracing::debug!(error, "an Event could not be written");
+                // A courtesy that fails once is no news; one that is not permitted is.
+                match result {
+                    Err(NotWritten { error, refused: false, .. }) => tracing::debug!(error, "an Event could not be written"),
+                    _ => say("write an Event", result.as_ref().err(), outages),
                 }
                 None
             }
@@ -175,7 +177,6 @@ impl Finished {
 
     /// Tells the core how it ended.
     pub(crate) fn tell(self, now: Instant, replica: &mut Replica) {
-        let ended = |error: Option<&NotWritten>| error.map_or(Written::Done, |error| error.written);
         match self {
             Self::Lease(result) => {
                 let standing = result.as_ref().err().and_then(|refused| refused.standing.as_deref()).map(lease::record);
@@ -184,11 +185,18 @@ impl Finished {
                     replica.handle_lease(now, standing);
                 }
             }
-            Self::Pool(subject, result) => replica.handle_written(now, &subject, ended(result.as_ref().err())),
-            Self::Service(subject, result) => replica.handle_written(now, &subject, ended(result.as_ref().err())),
+            Self::Pool(subject, result) => written(now, replica, &subject, result.as_ref().err()),
+            Self::Service(subject, result) => written(now, replica, &subject, result.as_ref().err()),
             Self::Event(_) => {}
         }
     }
+}
+
+fn written(now: Instant, replica: &mut Replica, subject: &Subject, error: Option<&NotWritten>) {
+    if let Some(refused) = error.filter(|error| error.refused) {
+        replica.handle_refused(now, subject, refused.error.clone());
+    }
+    replica.handle_written(now, subject, error.map_or(Written::Done, |error| error.written));
 }
 
 /// A conflict is no outage: somebody else was faster, which is what versions are for.

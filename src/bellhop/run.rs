@@ -11,7 +11,8 @@ use std::time::Duration;
 use bellhop_core::lease::Times;
 use bellhop_core::name::NodeName;
 use bellhop_core::network::LinkCommand;
-use bellhop_core::replica::{self, Notice, Replica};
+use bellhop_core::notice::Notice;
+use bellhop_core::replica::{self, Replica};
 use bellhop_core::time::Instant;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -154,7 +155,9 @@ impl Program {
     fn look_at_interfaces(&mut self) {
         self.destinations = self.replica.destinations();
         let routes = self.destinations.iter().map(|address| (*address, self.links.route_to(*address))).collect();
-        self.replica.handle_interfaces(self.clock.now(), self.links.interfaces(), routes);
+        let now = self.clock.now();
+        self.replica.handle_gateways(now, self.links.gateways());
+        self.replica.handle_interfaces(now, self.links.interfaces(), routes);
     }
 
     fn stop(&mut self) {
@@ -305,6 +308,8 @@ impl Program {
             Input::SliceGone(namespace, name) => replica.handle_slice_deleted(now, &namespace, &name),
             Input::Node(node) => replica.handle_node(now, node),
             Input::NodeGone(name) => replica.handle_node_deleted(now, &name),
+            Input::Namespace(namespace) => replica.handle_namespace(now, namespace),
+            Input::NamespaceGone(name) => replica.handle_namespace_deleted(now, &name),
             Input::Synced(kind) => {
                 self.seen.synced(kind);
                 replica.handle_synced(now, kind);

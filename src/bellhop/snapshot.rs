@@ -55,7 +55,9 @@ impl Seen {
 
     /// What the probes are to say.
     pub(crate) fn health(&self) -> Health {
-        let unlisted = Kind::ALL.into_iter().filter(|kind| !self.listed.contains(kind)).map(plural).collect();
+        // Namespaces are wanted by few, and nothing else waits for them.
+        let needed = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Namespace);
+        let unlisted = needed.filter(|kind| !self.listed.contains(kind)).map(plural).collect();
         Health { unlisted, stale: Kind::ALL.into_iter().map(|kind| (plural(kind), self.away.contains(&kind))).collect() }
     }
 }
@@ -66,6 +68,7 @@ fn plural(kind: Kind) -> &'static str {
         Kind::Service => "Services",
         Kind::EndpointSlice => "EndpointSlices",
         Kind::Node => "Nodes",
+        Kind::Namespace => "Namespaces",
     }
 }
 

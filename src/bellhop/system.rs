@@ -2,6 +2,7 @@
 //!
 //! The one module that may ask the system for time and entropy: everything else takes them from [`Env`]. It decides nothing.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
@@ -64,6 +65,10 @@ impl Links for Interfaces {
 
     fn route_to(&self, destination: IpAddr) -> Option<InterfaceName> {
         Self::route_to(self, destination)
+    }
+
+    fn gateways(&self) -> BTreeSet<IpAddr> {
+        Self::gateways(self)
     }
 
     fn changed(&self) -> LocalFuture<'_> {

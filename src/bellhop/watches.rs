@@ -1,4 +1,4 @@
-//! The five watches of the program as one source of core values.
+//! The six watches of the program as one source of core values.
 //!
 //! Turns deltas into [`Input`]s through `bellhop-api`, keeps the objects themselves for the writer, and says outages once. What an input
 //! means is the core's business. The kinds are asked in a fixed order, so that the same world gives the same inputs.
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bellhop_api::{keys, parse};
 use bellhop_core::lease::LeaseRecord;
 use bellhop_core::name::{NodeName, PoolName, ServiceKey};
-use bellhop_core::object::{EndpointSlice, Kind, Node, Pool, Service};
+use bellhop_core::object::{EndpointSlice, Kind, Namespace, Node, Pool, Service};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -45,6 +45,10 @@ pub(crate) enum Input {
     Node(Node),
     /// A Node is gone.
     NodeGone(NodeName),
+    /// A Namespace as it is now.
+    Namespace(Namespace),
+    /// A Namespace is gone: its name.
+    NamespaceGone(String),
     /// All objects of a kind have been told.
     Synced(Kind),
     /// The watch of a kind is broken.
@@ -60,6 +64,7 @@ pub(crate) struct Watches {
     services: Watch<api::Service>,
     slices: Watch<discovery::EndpointSlice>,
     lease: Watch<Lease>,
+    namespaces: Watch<api::Namespace>,
 }
 
 impl Watches {
@@ -80,6 +85,7 @@ impl Watches {
             services: Watch::new(Api::all(client.clone()), clock.clone(), stream()),
             slices: Watch::with_config(Api::all(client.clone()), of_services, clock.clone(), stream()),
             lease: Watch::with_config(Api::namespaced(client.clone(), namespace), only_ours, clock.clone(), stream()),
+            namespaces: Watch::new(Api::all(client.clone()), clock.clone(), stream()),
         }
     }
 
@@ -118,6 +124,13 @@ impl Watches {
                 Kind::EndpointSlice,
                 |slice| parse::endpoint_slice(&slice).map_or_else(|| gone(&slice), Input::Slice),
                 |slice| gone(&slice),
+            ));
+        }
+        if let Some(delta) = next(&mut self.namespaces, "watch Namespaces", cx, outages) {
+            return Poll::Ready(delta.told(
+                Kind::Namespace,
+                |namespace| Input::Namespace(parse::namespace(&namespace)),
+                |namespace| Input::NamespaceGone(namespace.name_any()),
             ));
         }
         Poll::Pending

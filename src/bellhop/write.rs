@@ -34,12 +34,14 @@ pub(crate) struct NotWritten {
     pub(crate) written: Written,
     /// For the log.
     pub(crate) error: String,
+    /// The API will not take it however often it is asked: it is not permitted, or not valid.
+    pub(crate) refused: bool,
 }
 
 impl NotWritten {
     /// The object that the decision stands on is no longer the one that is known.
     pub(crate) fn outdated() -> Self {
-        Self { written: Written::Conflict, error: "the object changed in between".to_owned() }
+        Self { written: Written::Conflict, error: "the object changed in between".to_owned(), refused: false }
     }
 }
 
@@ -56,7 +58,8 @@ impl From<kube::Error> for NotWritten {
     fn from(error: kube::Error) -> Self {
         // 409: somebody else wrote, or it is there already. 404: it is gone. The watch brings the new state of both.
         let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409 || (status.code == 404 && status.details.is_some()));
-        Self { written: if conflict { Written::Conflict } else { Written::Failed }, error: causes(&error) }
+        let refused = matches!(&error, kube::Error::Api(status) if [403, 413, 422].contains(&status.code));
+        Self { written: if conflict { Written::Conflict } else { Written::Failed }, error: causes(&error), refused }
     }
 }
 
@@ -184,7 +187,7 @@ impl Writer {
     /// Any request but one for the Lease.
     async fn written<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, NotWritten> {
         if self.fence.get().is_none_or(|until| self.clock.now() >= until) {
-            return Err(NotWritten { written: Written::Conflict, error: "leadership ended before it was sent".to_owned() });
+            return Err(NotWritten { written: Written::Conflict, error: "leadership ended before it was sent".to_owned(), refused: false });
         }
         self.limited(WRITE_LIMIT, request).await
     }
@@ -196,7 +199,7 @@ impl Writer {
             result = request => result.map_err(NotWritten::from),
             () = self.clock.sleep_until(deadline) => {
                 let error = format!("no answer within {} s", limit.as_secs());
-                Err(NotWritten { written: Written::Failed, error })
+                Err(NotWritten { written: Written::Failed, error, refused: false })
             }
         }
     }

@@ -4,18 +4,23 @@
 //! a restart changes a result. Only a confirmed leader decides, and only when each kind was listed once. The record is the pools' `status.used`: it wins at
 //! start, it is written before the Service is, and only what stands in it is announced.
 //!
-//! What follows from the decisions for each object's status is in [`crate::desired`]; links and frames are not known here.
+//! This file takes in and hands out. The decisions: `restore` (what stands when it begins to lead), `pools` (which books are open), `serve` (who gets what),
+//! `place` (which node carries it). What follows for each object's status is in [`crate::desired`]; links and frames are not known here.
+
+mod place;
+mod pools;
+mod restore;
+mod serve;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::allocation::{Allocation, Held, Offer, Refusal};
+use crate::allocation::{Allocation, Held, Known, Refusal, Reserved};
 use crate::name::{NodeName, PoolName, ServiceKey};
-use crate::object::{Endpoint, EndpointSlice, Event, Kind, Node, Pool, PoolStatus, Protocol, Request, Service, Subject, Version};
-use crate::placement::{self, Candidates};
-use crate::status::event;
+use crate::namespaces::Namespaces;
+use crate::object::{Endpoint, EndpointSlice, Event, Kind, Namespace, Node, Pool, PoolStatus, Service, Subject, Version};
 
 /// Where an address is carried, or why nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +56,9 @@ pub struct Controller {
     /// Which Service a slice belongs to: by namespace and slice name.
     slice_owners: BTreeMap<(String, String), ServiceKey>,
     nodes: BTreeMap<NodeName, Node>,
+    namespaces: Namespaces,
+    /// Addresses of this machine and of gateways.
+    reserved: BTreeMap<IpAddr, Reserved>,
     synced: BTreeSet<Kind>,
     /// The watch of Services is broken: what is known of them may be old.
     services_away: bool,
@@ -96,6 +104,8 @@ impl Controller {
             slices: BTreeMap::new(),
             slice_owners: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            namespaces: Namespaces::default(),
+            reserved: BTreeMap::new(),
             synced: BTreeSet::new(),
             services_away: false,
             leading: false,
@@ -143,8 +153,8 @@ impl Controller {
         self.pools.remove(name);
         self.recorded.remove(name);
         self.pools_changed = true;
-        let holders = self.services.keys().filter(|service| self.allocation.held(service).is_some_and(|held| held.pool == *name));
-        self.dirty.extend(holders.cloned());
+        let held_of_it = |service: &&ServiceKey| self.allocation.held(service).values().any(|held| held.pool == *name);
+        self.dirty.extend(self.services.keys().filter(held_of_it).cloned());
     }
 
     /// A Service as it is now.
@@ -206,9 +216,29 @@ impl Controller {
         self.nodes_changed |= self.nodes.remove(name).is_some();
     }
 
+    /// A Namespace as it is now.
+    pub fn handle_namespace(&mut self, namespace: Namespace) {
+        self.offer_changed |= self.namespaces.handle(namespace);
+    }
+
+    /// A Namespace is gone.
+    pub fn handle_namespace_deleted(&mut self, name: &str) {
+        self.namespaces.handle_deleted(name);
+    }
+
+    /// Which addresses gateways and this machine have.
+    pub fn handle_reserved(&mut self, reserved: BTreeMap<IpAddr, Reserved>) {
+        self.nodes_changed |= self.reserved != reserved;
+        self.reserved = reserved;
+    }
+
     /// A kind was listed.
     pub fn handle_synced(&mut self, kind: Kind) {
         self.synced.insert(kind);
+        if kind == Kind::Namespace {
+            self.namespaces.handle_listed();
+            self.offer_changed = true;
+        }
         if kind == Kind::Service {
             (self.services_away, self.outdated) = (false, false);
         }
@@ -217,6 +247,10 @@ impl Controller {
     /// The watch of a kind is broken; once it is whole again [`Controller::handle_synced`] says so.
     pub fn handle_away(&mut self, kind: Kind) {
         self.services_away |= kind == Kind::Service;
+        if kind == Kind::Namespace {
+            // Not needed by most: who needs them is told so.
+            self.synced.insert(kind);
+        }
     }
 
     /// Whether its decisions count from now on. Who begins to lead starts over from what is recorded. Where another led before, and the Services are as they were
@@ -253,7 +287,7 @@ impl Controller {
     pub fn handle_network_changed(&mut self) {
         if self.leading {
             self.touched.extend(self.pools.keys().cloned().map(Subject::Pool));
-            let holders = self.services.keys().filter(|key| self.allocation.held(key).is_some());
+            let holders = self.services.keys().filter(|key| !self.allocation.held(key).is_empty());
             self.touched.extend(holders.cloned().map(Subject::Service));
         }
     }
@@ -270,15 +304,18 @@ impl Controller {
             self.review_pools();
         }
         if std::mem::take(&mut self.nodes_changed) {
-            self.block_addresses_of_nodes();
+            self.reserve_addresses();
             self.dirty.extend(self.services.keys().cloned());
         }
         for key in self.dirty.clone() {
             self.review_service(&key);
         }
         self.serve_waiting();
-        for key in std::mem::take(&mut self.dirty) {
-            self.place(&key);
+        while let Some(key) = self.dirty.pop_first() {
+            for member in self.place(&key) {
+                self.dirty.remove(&member);
+                self.touched.insert(Subject::Service(member));
+            }
             self.touched.insert(Subject::Service(key));
         }
     }
@@ -293,7 +330,18 @@ impl Controller {
         self.events.pop_front()
     }
 
-    /// Whether each kind was listed: nothing is decided or written before.
+    /// Whether a Service waits for an address that it must have.
+    pub fn waits(&self, key: &ServiceKey) -> bool {
+        self.refusals.get(key).is_some_and(|refusal| !refusal.optional)
+    }
+
+    /// What is to be said of those who hold an address of a pool may have changed.
+    pub fn touch_holders(&mut self, pool: &PoolName) {
+        let holds = |key: &&ServiceKey| self.allocation.held(key).values().any(|held| held.pool == *pool);
+        self.touched.extend(self.services.keys().filter(holds).cloned().map(Subject::Service));
+    }
+
+    /// Whether each kind was listed (Namespaces, or refused): nothing is decided or written before.
     pub fn is_synced(&self) -> bool {
         self.synced.len() == Kind::ALL.len()
     }
@@ -333,242 +381,23 @@ impl Controller {
         self.conflicts.get(pool)
     }
 
-    /// What a Service holds, once that stands on record.
-    pub fn recorded(&self, key: &ServiceKey) -> Option<&Held> {
-        let held = self.allocation.held(key)?;
+    /// What a Service holds, in the order of its families.
+    pub fn held(&self, key: &ServiceKey) -> Vec<&Held> {
+        let families = self.services.get(key).and_then(|service| service.request.as_ref()).map_or(&[][..], |request| &request.families);
+        let mut held: Vec<_> = self.allocation.held(key).iter().collect();
+        held.sort_by_key(|(family, _)| families.iter().position(|each| each == *family));
+        held.into_iter().map(|(_, held)| held).collect()
+    }
+
+    /// Whether what a Service holds stands on record.
+    pub fn is_recorded(&self, key: &ServiceKey, held: &Held) -> bool {
         let on_record = |pool: &Pool| pool.status.used.get(&held.address).is_some_and(|users| users.contains(key));
-        self.pools.get(&held.pool).is_none_or(on_record).then_some(held)
+        self.pools.get(&held.pool).is_none_or(on_record)
     }
 
     /// Tells an Event, if it leads.
     pub fn tell(&mut self, subject: Subject, warning: bool, reason: &'static str, message: String) {
         self.events.push_back(Event { subject, warning, reason, message });
-    }
-
-    /// Starts over from what is recorded: in `used`, then in our own memory, then on the Services.
-    fn restore(&mut self) {
-        let remembered = std::mem::take(&mut self.allocation);
-        self.refusals.clear();
-        self.waiting.clear();
-        self.review_pools();
-        let asks = |key: &ServiceKey| self.services.get(key).filter(|service| service.request.is_some());
-        let mut records: Vec<(bool, i64, &ServiceKey, &PoolName, IpAddr)> = Vec::new();
-        for pool in self.pools.values() {
-            for (address, users) in &pool.status.used {
-                for service in users.iter().filter_map(asks) {
-                    // Of two records for one Service, the one that its users already know.
-                    let unknown = !service.status.ingress.contains(address);
-                    records.push((unknown, service.created, &service.key, &pool.name, *address));
-                }
-            }
-        }
-        records.sort();
-        for (_, _, service, pool, address) in records {
-            self.allocation.record(service, pool, address);
-        }
-        let in_order = by_age(self.services.values().filter(|service| service.request.is_some()));
-        for service in in_order {
-            if let Some(held) = remembered.held(&service.key) {
-                self.allocation.record(&service.key, &held.pool, held.address);
-            }
-            if let Some(address) = service.status.ingress.first() {
-                self.allocation.adopt(&service.key, *address, service.status.pool.as_ref());
-            }
-        }
-        self.nodes_changed = true;
-        self.offer_changed = true;
-        self.dirty.extend(self.services.keys().cloned());
-        self.touched.extend(self.pools.keys().cloned().map(Subject::Pool));
-        // A move that was announced and not yet written is still where the LAN sends its traffic: only what changed hands is placed anew.
-        let address = |allocation: &Allocation, key: &ServiceKey| allocation.held(key).map(|held| held.address);
-        self.carried.retain(|key, _| address(&remembered, key) == address(&self.allocation, key));
-        self.load.clear();
-        for node in self.carried.values().filter_map(Carried::node) {
-            *self.load.entry(node.clone()).or_default() += 1;
-        }
-    }
-
-    /// Opens, changes and closes the books of pools; of two that overlap, the younger is closed.
-    fn review_pools(&mut self) {
-        self.conflicts.clear();
-        let mut by_age: Vec<&Pool> =
-            self.pools.values().filter(|pool| pool.protocol == Protocol::Layer2 && pool.addresses.is_ok()).collect();
-        by_age.sort_by_key(|pool| (pool.created, &pool.name));
-        let mut open: Vec<&Pool> = Vec::new();
-        for pool in by_age {
-            let Ok(addresses) = &pool.addresses else { continue };
-            let overlaps = |older: &&&Pool| older.addresses.as_ref().is_ok_and(|other| other.overlaps(addresses));
-            if let Some(older) = open.iter().find(overlaps) {
-                self.conflicts.insert(pool.name.clone(), older.name.clone());
-            } else {
-                open.push(pool);
-            }
-            let closed = closed_because(pool, self.conflicts.get(&pool.name));
-            self.allocation.set_pool(&pool.name, addresses, Offer { closed, is_default: pool.is_default, priority: pool.priority });
-        }
-        let gone: Vec<PoolName> = self.allocation.pools().filter(|name| !is_open_book(self.pools.get(*name))).cloned().collect();
-        for name in gone {
-            self.allocation.remove_pool(&name);
-        }
-        self.block_addresses_of_nodes();
-        self.offer_changed = true;
-        self.touched.extend(self.pools.keys().cloned().map(Subject::Pool));
-        // A pool that changed may have let go of what was held of it.
-        self.dirty.extend(self.services.iter().filter(|(_, service)| service.request.is_some()).map(|(key, _)| key.clone()));
-    }
-
-    fn block_addresses_of_nodes(&mut self) {
-        let of_nodes: BTreeSet<IpAddr> = self.nodes.values().flat_map(|node| node.addresses.iter().copied()).collect();
-        self.offer_changed |= self.allocation.block(&of_nodes);
-    }
-
-    /// Takes back what a Service no longer asks for, and notes whether it waits for something.
-    fn review_service(&mut self, key: &ServiceKey) {
-        if self.remade.remove(key)
-            && let Some(held) = self.allocation.release(key)
-        {
-            self.give_back(&held);
-        }
-        let request = self.services.get(key).and_then(|service| service.request.as_ref());
-        let Some(request) = request else {
-            self.waiting.remove(key);
-            self.refusals.remove(key);
-            self.release(key);
-            return;
-        };
-        if matches!(request.protocol, Some(Protocol::Other(_))) {
-            self.release(key);
-        }
-        let request = self.services.get(key).and_then(|service| service.request.as_ref());
-        let held = self.allocation.held(key);
-        if held.zip(request).is_some_and(|(held, request)| Allocation::satisfies(held, request)) {
-            self.waiting.remove(key);
-            self.refusals.remove(key);
-        } else {
-            self.waiting.insert(key.clone());
-        }
-    }
-
-    fn release(&mut self, key: &ServiceKey) {
-        let Some(held) = self.allocation.release(key) else { return };
-        self.give_back(&held);
-        if self.services.contains_key(key) {
-            let message = format!("{} went back to Eip {}", held.address, held.pool);
-            self.tell(Subject::Service(key.clone()), false, event::IP_RELEASED, message);
-        }
-    }
-
-    /// An address is free again, for its pool or for one that includes it by now.
-    fn give_back(&mut self, held: &Held) {
-        self.offer_changed = true;
-        self.touched.insert(Subject::Pool(held.pool.clone()));
-        if !self.allocation.includes(held) {
-            self.block_addresses_of_nodes();
-        }
-    }
-
-    /// Serves whoever waits and may get something now, the oldest first.
-    fn serve_waiting(&mut self) {
-        let everybody = std::mem::take(&mut self.offer_changed);
-        let may_try = |key: &&ServiceKey| everybody || self.dirty.contains(*key);
-        let trying = by_age(self.waiting.iter().filter(may_try).filter_map(|key| self.services.get(key)));
-        let trying: Vec<(ServiceKey, Request)> =
-            trying.into_iter().filter_map(|service| Some((service.key.clone(), service.request.clone()?))).collect();
-        for (key, request) in trying {
-            let before = self.allocation.held(&key).cloned();
-            match self.allocation.allocate(&key, &request) {
-                Ok(held) => {
-                    self.waiting.remove(&key);
-                    self.refusals.remove(&key);
-                    self.touched.insert(Subject::Pool(held.pool.clone()));
-                    if let Some(before) = before {
-                        self.give_back(&before);
-                    }
-                    let message = format!("{} from Eip {}", held.address, held.pool);
-                    self.tell(Subject::Service(key.clone()), false, event::IP_ALLOCATED, message);
-                }
-                Err(refusal) => self.refuse(&key, refusal),
-            }
-            self.dirty.insert(key);
-        }
-    }
-
-    /// Tells a refusal once: not again after a restart, where the Service says it already.
-    fn refuse(&mut self, key: &ServiceKey, refusal: Refusal) {
-        let said = self.services.get(key).and_then(|service| service.status.assigned.as_ref());
-        let said = said.is_some_and(|said| !said.status && said.reason == refusal.reason && said.message == refusal.message);
-        if !said && self.refusals.get(key) != Some(&refusal) {
-            self.tell(Subject::Service(key.clone()), true, event::ALLOCATION_FAILED, format!("{}: {}", refusal.reason, refusal.message));
-        }
-        self.refusals.insert(key.clone(), refusal);
-    }
-
-    /// Chooses the node that carries a Service's address.
-    fn place(&mut self, key: &ServiceKey) {
-        let before = self.unplace(key);
-        let (Some(service), Some(held)) = (self.services.get(key), self.allocation.held(key)) else { return };
-        let Some(request) = &service.request else { return };
-        let current = before.as_ref().map_or(service.status.node.as_ref(), Carried::node).cloned();
-        let endpoints: Vec<&Endpoint> = self.slices.get(key).into_iter().flat_map(BTreeMap::values).flatten().collect();
-        let candidates = placement::candidates(request.policy, &self.nodes, endpoints.into_iter(), self.ignore_exclude_label);
-        let carried = match candidates {
-            Candidates::NoEndpoint => Carried::NoEndpoint(current.clone()),
-            Candidates::Nodes(nodes) => placement::choose(&nodes, current.as_ref(), &self.load, &mut self.rng)
-                .map_or_else(|| Carried::NoNode(current.clone()), Carried::By),
-        };
-        if let Some(node) = carried.node() {
-            *self.load.entry(node.clone()).or_default() += 1;
-        }
-        if let Some((warning, reason, message)) = self.news_of(before.as_ref(), current.as_ref(), &carried, held.address) {
-            self.tell(Subject::Service(key.clone()), warning, reason, message);
-        }
-        self.carried.insert(key.clone(), carried);
-    }
-
-    /// Takes a Service off the node that carries it.
-    fn unplace(&mut self, key: &ServiceKey) -> Option<Carried> {
-        let before = self.carried.remove(key);
-        if let Some(node) = before.as_ref().and_then(Carried::node) {
-            let load = self.load.entry(node.clone()).or_default();
-            *load = load.saturating_sub(1);
-        }
-        before
-    }
-
-    fn news_of(
-        &self,
-        before: Option<&Carried>,
-        current: Option<&NodeName>,
-        carried: &Carried,
-        address: IpAddr,
-    ) -> Option<(bool, &'static str, String)> {
-        match (current, carried) {
-            (Some(old), Carried::By(new)) if old != new => {
-                let why = self.why_not(old);
-                Some((false, event::NODE_CHANGED, format!("{new} carries {address} instead of {old}: {old} {why}")))
-            }
-            (None, Carried::By(new)) => Some((false, event::NODE_ASSIGNED, format!("{new} carries {address}"))),
-            (_, Carried::NoNode(_)) if !matches!(before, Some(Carried::NoNode(_))) => {
-                let message = format!(
-                    "no node can carry {address}: nodes must be Ready, not excluded by label and, under externalTrafficPolicy Local, run a ready endpoint"
-                );
-                Some((true, event::NO_ELIGIBLE_NODE, message))
-            }
-            _ => None,
-        }
-    }
-
-    /// Why a node is no candidate.
-    fn why_not(&self, name: &NodeName) -> &'static str {
-        match self.nodes.get(name) {
-            None => "is gone",
-            Some(node) if node.deleting => "is being deleted",
-            Some(node) if !node.ready => "is not ready",
-            Some(node) if node.excluded && !self.ignore_exclude_label => {
-                "is labelled node.kubernetes.io/exclude-from-external-load-balancers"
-            }
-            Some(_) => "has no ready endpoint",
-        }
     }
 }
 
@@ -576,22 +405,6 @@ impl Controller {
 fn offers_the_same(before: &Pool, after: &Pool) -> bool {
     let neutral = |pool: &Pool| Pool { version: Version::default(), has_finalizer: false, status: PoolStatus::default(), ..pool.clone() };
     neutral(before) == neutral(after)
-}
-
-fn is_open_book(pool: Option<&Pool>) -> bool {
-    pool.is_some_and(|pool| pool.protocol == Protocol::Layer2 && pool.addresses.is_ok())
-}
-
-fn closed_because(pool: &Pool, conflict: Option<&PoolName>) -> Option<String> {
-    if let Some(older) = conflict {
-        Some(format!("it overlaps the older Eip {older}"))
-    } else if pool.deleting {
-        Some("it is being deleted".to_owned())
-    } else if pool.disabled {
-        Some("it is disabled (spec.disable)".to_owned())
-    } else {
-        matches!(pool.interface, Some(Err(_))).then(|| "its spec.interface is invalid".to_owned())
-    }
 }
 
 fn by_age<'a>(services: impl Iterator<Item = &'a Service>) -> Vec<&'a Service> {

@@ -3,8 +3,10 @@
 //! Pure functions from the [`Controller`] and the [`Network`] to a status; [`crate::replica`] compares it with what stands there and writes the
 //! difference. `None` means: leave it as it is.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::allocation::{Held, RECORD_BYTES_MAX};
 use crate::controller::{Carried, Controller};
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, PoolName, ServiceKey};
@@ -39,8 +41,13 @@ pub fn pool_status(controller: &Controller, network: &Network, pool: &Pool) -> P
     }
 }
 
-/// The status of a Service.
-pub fn service_status(controller: &Controller, network: &Network, key: &ServiceKey) -> Option<ServiceStatus> {
+/// The status of a Service. `refused`: why the API does not take a pool's record, if so.
+pub fn service_status<'a>(
+    controller: &Controller,
+    network: &Network,
+    key: &ServiceKey,
+    refused: impl Fn(&PoolName) -> Option<&'a str>,
+) -> Option<ServiceStatus> {
     let service = controller.service(key)?;
     if service.request.is_none() {
         // Only our own conditions prove that what stands on it is ours: the label and the annotation are PorterLB's and OpenELB's words too.
@@ -48,49 +55,106 @@ pub fn service_status(controller: &Controller, network: &Network, key: &ServiceK
         let ingress = service.status.ingress.iter().copied().filter(|address| !was_given(controller, service, *address));
         return ours.then(|| ServiceStatus { ingress: ingress.collect(), ..ServiceStatus::default() });
     }
-    let refused = controller.refusal(key).map(|refusal| no(refusal.reason, &refusal.message));
-    let Some(held) = controller.allocation().held(key) else {
+    let held = controller.held(key);
+    let Some(first) = held.first() else {
+        let refusal = controller.refusal(key)?;
         let announced = Some(no(reason::NO_ADDRESS, "there is no address to announce"));
-        return Some(ServiceStatus { assigned: Some(refused?), announced, ..ServiceStatus::default() });
+        return Some(ServiceStatus { assigned: Some(no(refusal.reason, &refusal.message)), announced, ..ServiceStatus::default() });
     };
-    if controller.recorded(key).is_none() {
-        // What is told stays told until the new address is on record, but nobody is told that it is announced when it is not.
-        let told = service.status.announced.as_ref().filter(|announced| announced.status)?;
-        let announced = Some(no(reason::RECORDING, &format!("{} waits to be recorded in Eip {}", held.address, held.pool)));
-        return Some(ServiceStatus { announced: announced.filter(|_| told.status), ..service.status.clone() });
+    if let Some(unrecorded) = held.iter().find(|held| !controller.is_recorded(key, held)) {
+        return while_recording(controller, service, unrecorded, refused(&unrecorded.pool));
     }
-    let assigned = refused.unwrap_or_else(|| yes(reason::ASSIGNED, format!("{} from Eip {}", held.address, held.pool)));
-    let announced = match announcement(controller, network, key)? {
-        Ok((interface, mac)) => {
-            let node = controller.carried(key).and_then(Carried::node)?;
-            yes(reason::ANNOUNCED, format!("{} is at {mac}, node {node}, on the LAN of {interface}", held.address))
-        }
-        Err(why) => no(why.reason, &why.message),
-    };
+    let node = controller.carried(key).and_then(Carried::node);
     Some(ServiceStatus {
-        ingress: vec![held.address],
-        node: controller.carried(key).and_then(Carried::node).cloned(),
-        pool: fits_label(&held.pool).then(|| held.pool.clone()),
-        assigned: Some(assigned),
-        announced: Some(announced),
+        ingress: held.iter().map(|held| held.address).collect(),
+        node: node.cloned(),
+        pool: fits_label(&first.pool).then(|| first.pool.clone()),
+        assigned: Some(assigned(controller, key, &held)),
+        announced: Some(announced(controller, network, key, &held)?),
     })
+}
+
+/// What is told stays told until all is on record, but nobody is told that an address is announced when it is not, nor left without a word where the API takes no
+/// record.
+fn while_recording(controller: &Controller, service: &Service, unrecorded: &Held, refused: Option<&str>) -> Option<ServiceStatus> {
+    let waits = format!("{} waits to be recorded in Eip {}", unrecorded.address, unrecorded.pool);
+    if let Some(why) = refused {
+        let (assigned, announced) = (no(reason::RECORDING, &format!("{waits}: {why}")), service.status.announced.clone());
+        let announced = announced.filter(|told| told.status).or_else(|| Some(no(reason::NO_ADDRESS, "there is no address to announce")));
+        return Some(ServiceStatus { assigned: Some(assigned), announced, ..service.status.clone() });
+    }
+    let still_held = |held: &Held| service.status.ingress.contains(&held.address) && controller.is_recorded(&service.key, held);
+    let stands = controller.held(&service.key).into_iter().any(still_held);
+    let told = service.status.announced.as_ref().is_some_and(|told| told.status);
+    (told && !stands).then(|| ServiceStatus { announced: Some(no(reason::RECORDING, &waits)), ..service.status.clone() })
+}
+
+fn assigned(controller: &Controller, key: &ServiceKey, held: &[&Held]) -> Condition {
+    let refusal = controller.refusal(key);
+    if let Some(refusal) = refusal.filter(|refusal| !refusal.optional) {
+        return no(refusal.reason, &refusal.message);
+    }
+    let with = |held: &&Held| {
+        let others = controller.allocation().users(held.address).iter().filter(|user| *user != key);
+        let others = named(others.map(ToString::to_string));
+        let shared = if others.is_empty() { String::new() } else { format!(" (shared with {others})") };
+        format!("{} from Eip {}{shared}", held.address, held.pool)
+    };
+    let mut message: Vec<String> = held.iter().map(with).collect();
+    message.extend(refusal.map(|refusal| refusal.message.clone()));
+    yes(reason::ASSIGNED, message.join("; "))
+}
+
+fn announced(controller: &Controller, network: &Network, key: &ServiceKey, held: &[&Held]) -> Option<Condition> {
+    let mut failed: Option<&'static str> = None;
+    let mut messages: Vec<String> = Vec::new();
+    for held in held {
+        match announcement(controller, network, key, held)? {
+            Ok((interface, mac)) => {
+                let node = controller.carried(key).and_then(Carried::node)?;
+                messages.push(format!("{} is at {mac}, node {node}, on the LAN of {interface}", held.address));
+            }
+            Err(why) => {
+                failed = failed.or(Some(why.reason));
+                messages.push(why.message);
+            }
+        }
+    }
+    messages.dedup();
+    let message = messages.join("; ");
+    Some(failed.map_or_else(|| yes(reason::ANNOUNCED, message.clone()), |reason| no(reason, &message)))
+}
+
+/// At most this many names in one message: a condition is for a person, and an Event has room for a thousand bytes.
+const NAMES_MAX: usize = 8;
+
+/// Names for a person: the first few, and how many more.
+fn named(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    let more = names.len().saturating_sub(NAMES_MAX);
+    let listed = names[..names.len() - more].join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
 
 /// Whether an address that stands on a Service which asks us no more can be one that we gave it. Any other is somebody else's by now, and stays.
 fn was_given(controller: &Controller, service: &Service, address: IpAddr) -> bool {
-    let said = service.status.assigned.as_ref().is_some_and(|assigned| assigned.message.starts_with(&format!("{address} ")));
+    let is_said = |message: &str| message.split("; ").any(|part| part.starts_with(&format!("{address} ")));
+    let said = service.status.assigned.as_ref().is_some_and(|assigned| is_said(&assigned.message));
     let of_pool =
         |pool: &Pool| pool.status.used.contains_key(&address) || pool.addresses.as_ref().is_ok_and(|addresses| addresses.contains(address));
     said || controller.pools().values().any(of_pool)
 }
 
-/// Where on the LAN a Service's address is, or why it is not announced. `None`: it has none, or none that is on record.
+/// Where on the LAN an address of a Service is, or why it is not announced. `None`: it is not on record.
 pub fn announcement(
     controller: &Controller,
     network: &Network,
     key: &ServiceKey,
+    held: &Held,
 ) -> Option<Result<(InterfaceName, MacAddr), NotAnnounced>> {
-    let held = controller.recorded(key)?;
+    if !controller.is_recorded(key, held) {
+        return None;
+    }
     let not = |reason, message: &str| Some(Err(NotAnnounced { reason, message: message.to_owned() }));
     match controller.carried(key)? {
         Carried::NoEndpoint(_) => {
@@ -116,8 +180,16 @@ fn pool_condition(controller: &Controller, network: &Network, pool: &Pool) -> Co
     }
     if pool.deleting {
         let users = controller.allocation().used(&pool.name);
-        let users: Vec<String> = users.values().flatten().map(ToString::to_string).collect();
-        return no(reason::DELETING, &format!("waits for the Services that use it: {}", users.join(", ")));
+        let users: BTreeSet<String> = users.values().flatten().map(ToString::to_string).collect();
+        return no(
+            reason::DELETING,
+            &format!(
+                "waits for the Services that use it: {}. Delete them or let them name another Eip; or end it now, and they keep their addresses: \
+                 kubectl patch eip {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
+                named(users.into_iter()),
+                pool.name
+            ),
+        );
     }
     match network.interface_of(&pool.name) {
         Some(Err(why)) => return no(reason::INTERFACE_NOT_FOUND, why),
@@ -131,13 +203,26 @@ fn pool_condition(controller: &Controller, network: &Network, pool: &Pool) -> Co
     if pool.disabled {
         return no(reason::DISABLED, "spec.disable is set: what is assigned stays, nothing more is handed out");
     }
-    yes(
-        reason::READY,
-        format!(
-            "announced on {}",
-            network.interface_of(&pool.name).and_then(|served| served.as_ref().ok()).map_or("?", InterfaceName::as_str)
-        ),
-    )
+    ready_condition(controller, network, pool)
+}
+
+/// From here on a person has to make another pool, while there is time: three quarters of what a record may take.
+const RECORD_BYTES_WARNING: usize = RECORD_BYTES_MAX / 4 * 3;
+
+fn ready_condition(controller: &Controller, network: &Network, pool: &Pool) -> Condition {
+    let interface = network.interface_of(&pool.name).and_then(|served| served.as_ref().ok()).map_or("?", InterfaceName::as_str);
+    let reserved = pool.addresses.iter().flat_map(|addresses| controller.allocation().reserved_in(addresses));
+    let reserved = named(reserved.map(|(address, owner)| format!("{address} ({owner})")));
+    let mut message = format!("announced on {interface}");
+    if !reserved.is_empty() {
+        message.push_str(&format!("; never handed out: {reserved}"));
+    }
+    let bytes = controller.allocation().record_bytes(&pool.name);
+    if bytes < RECORD_BYTES_WARNING {
+        return yes(reason::READY, message);
+    }
+    let kibibytes = format!("{} of {} KiB", bytes / 1024, RECORD_BYTES_MAX / 1024);
+    yes(reason::RECORD_NEARLY_FULL, format!("{message}; its record (status.used) has {kibibytes} that Kubernetes takes: make another Eip"))
 }
 
 fn yes(reason: &str, message: String) -> Condition {

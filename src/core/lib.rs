@@ -7,6 +7,7 @@
 //! Start reading at [`replica::Replica`], which is all that the program drives.
 
 pub mod allocation;
+pub mod announced;
 pub mod announcements;
 pub mod announcer;
 pub mod arp;
@@ -18,11 +19,16 @@ pub mod ledger;
 pub mod link;
 pub mod mac;
 pub mod name;
+pub mod namespaces;
 pub mod network;
 pub mod node_macs;
+pub mod notice;
 pub mod object;
+pub mod outbox;
 pub mod placement;
 pub mod pool;
+pub mod reminders;
 pub mod replica;
+pub mod sharing;
 pub mod status;
 pub mod time;

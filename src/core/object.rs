@@ -24,7 +24,7 @@ impl Version {
     }
 }
 
-/// The kinds that are listed and watched. Nothing is decided before each has been listed once.
+/// The kinds that are listed and watched. Nothing is decided before each has been listed once; Namespaces may also have been refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `Eip` objects.
@@ -35,11 +35,13 @@ pub enum Kind {
     EndpointSlice,
     /// Nodes.
     Node,
+    /// Namespaces. Wanted for `spec.namespaceSelector` of a pool only: without them everything else is decided all the same.
+    Namespace,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Pool, Self::Service, Self::EndpointSlice, Self::Node];
+    pub const ALL: [Self; 5] = [Self::Pool, Self::Service, Self::EndpointSlice, Self::Node, Self::Namespace];
 }
 
 /// When an object was made: seconds since 1970 (`metadata.creationTimestamp`). The older is served first.
@@ -81,14 +83,34 @@ pub struct Pool {
     pub is_default: bool,
     /// `spec.priority`: the lower is asked first.
     pub priority: i64,
+    /// `spec.namespaces` and `spec.namespaceSelector`: who may draw from it without naming it. `None`: everybody.
+    pub binding: Option<Binding>,
     /// The status as it is now.
     pub status: PoolStatus,
+}
+
+/// The namespaces that a pool is for: those of these names, and those with all of these labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binding {
+    /// `spec.namespaces`.
+    pub namespaces: BTreeSet<String>,
+    /// `spec.namespaceSelector`; empty selects none.
+    pub selector: BTreeMap<String, String>,
+}
+
+/// One Namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `Eip.status`, as read and as wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// `used`: the allocation record. Several Services only where an older system shared an address.
+    /// `used`: the allocation record. Several Services where they share an address.
     pub used: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
     /// `firstIP`.
     pub first: Option<IpAddr>,
@@ -177,16 +199,26 @@ pub struct Service {
 /// What a Service asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// `spec.loadBalancerIP`, else the address annotation. `Err` holds what was written there instead of an address.
-    pub address: Option<Result<IpAddr, String>>,
-    /// The pool annotation.
-    pub pool: Option<PoolName>,
+    /// `spec.loadBalancerIP`, else the address annotation: at most one of each family.
+    pub addresses: BTreeMap<Family, IpAddr>,
+    /// What is wrong with what was written there instead.
+    pub invalid_address: Option<String>,
+    /// The pool annotation, in the order written.
+    pub pools: Vec<PoolName>,
     /// The protocol annotation.
     pub protocol: Option<Protocol>,
     /// `spec.externalTrafficPolicy`.
     pub policy: TrafficPolicy,
-    /// `spec.ipFamilies`, in order; empty means any.
+    /// `spec.ipFamilies`, in order: one address of each. Empty means one of any.
     pub families: Vec<Family>,
+    /// `spec.ipFamilyPolicy` is RequireDualStack: all families or nothing.
+    pub all_families: bool,
+    /// The annotation `bellhop.dev/allow-shared-ip`.
+    pub sharing_key: Option<String>,
+    /// `spec.ports`: protocol and port.
+    pub ports: BTreeSet<(String, i32)>,
+    /// `spec.selector`.
+    pub selector: BTreeMap<String, String>,
 }
 
 /// What Bellhop keeps on a Service, as read and as wanted.

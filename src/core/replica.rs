@@ -7,13 +7,13 @@
 //! The order of consequences is its own: the LAN hears of a move before the API does, and an address is on record before a Service is told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::allocation::{Held, Reserved};
+use crate::announced::{Announced, Place};
 use crate::announcer::{Counters, Voice};
 use crate::controller::Controller;
 use crate::desired;
@@ -22,15 +22,12 @@ use crate::link::{Interface, LinkError};
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, NodeName, PoolName, ServiceKey};
 use crate::network::{LinkCommand, Network};
-use crate::object::{EndpointSlice, Event, Kind, Node, Pool, PoolStatus, Service, Subject, Version, Write, Written};
+use crate::notice::Notice;
+use crate::object::{Condition, EndpointSlice, Event, Kind, Namespace, Node, Pool, PoolStatus, Service, Subject, Write, Written};
+use crate::outbox::Outbox;
+use crate::reminders::Reminders;
 use crate::status::event;
 use crate::time::Instant;
-
-/// The first wait after a write that failed; doubled with each further one.
-const WRITE_RETRY_MIN: Duration = Duration::from_millis(200);
-
-/// The longest wait after a write that failed.
-const WRITE_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Who this replica is.
 #[derive(Clone, Debug)]
@@ -43,66 +40,6 @@ pub struct Config {
     pub lease: Times,
 }
 
-/// A change worth one line in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// Leadership came, went or is in doubt.
-    Role(Role),
-    /// An address is carried by another MAC, or no more.
-    Carrier {
-        /// The Service.
-        service: ServiceKey,
-        /// Its address.
-        address: IpAddr,
-        /// On which NIC's LAN, and the MAC that is announced.
-        at: Option<(InterfaceName, MacAddr)>,
-    },
-    /// A node is at another MAC than before, or answered for the first time.
-    NodeMac {
-        /// The node.
-        node: NodeName,
-        /// On which NIC's LAN.
-        interface: InterfaceName,
-        /// The MAC.
-        mac: MacAddr,
-        /// The MAC before.
-        before: Option<MacAddr>,
-    },
-    /// A NIC was opened, or could not be.
-    Link(InterfaceName, Result<(), LinkError>),
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Role(Role::Leader) => f.write_str("leading: the Lease is ours"),
-            Self::Role(Role::Follower) => f.write_str("following: silent until the Lease is ours"),
-            Self::Role(Role::Unconfirmed) => f.write_str("leadership is unconfirmed: answering what stands, moving nothing"),
-            Self::Carrier { service, address, at: Some((interface, mac)) } => {
-                write!(f, "{address} of {service} is at {mac} on {interface}")
-            }
-            Self::Carrier { service, address, at: None } => write!(f, "{address} of {service} is not announced any more"),
-            Self::NodeMac { node, interface, mac, before: None } => write!(f, "node {node} is at {mac} on {interface}"),
-            Self::NodeMac { node, interface, mac, before: Some(before) } => {
-                write!(f, "node {node} moved from {before} to {mac} on {interface}")
-            }
-            Self::Link(interface, Ok(())) => write!(f, "interface {interface} is open"),
-            Self::Link(_, Err(error)) => write!(f, "{error}"),
-        }
-    }
-}
-
-/// A wait before the next write of an object.
-#[derive(Debug)]
-struct BackOff {
-    /// Not before this.
-    until: Instant,
-    /// How often it failed in a row.
-    failures: u32,
-    /// The version that was in conflict: a newer one is what the wait is for.
-    outdated: Option<Version>,
-}
-
 /// One replica. See the module for the contract.
 #[derive(Debug)]
 pub struct Replica {
@@ -110,22 +47,19 @@ pub struct Replica {
     role: Role,
     controller: Controller,
     network: Network,
-    rng: ChaCha8Rng,
+    /// Where this machine's default routes lead.
+    gateways: BTreeSet<IpAddr>,
     /// Something was handled whose consequences are not drawn yet.
     unsettled: bool,
     /// Pools, nodes or interfaces changed: which NIC serves what may have.
     lan_changed: bool,
     /// A node's MAC or a NIC's state changed: what is announced may have.
     reach_changed: bool,
-    /// What is announced for each Service.
-    announced: BTreeMap<ServiceKey, (IpAddr, InterfaceName, MacAddr)>,
-    /// Objects whose status may have to be written.
-    outbox: BTreeSet<Subject>,
-    in_flight: BTreeMap<Subject, Write>,
-    /// Of objects on which something is still wanted: what was last written, and how often in a row the same.
-    repeated: BTreeMap<Subject, (Write, u32)>,
-    /// Objects whose last write failed, or did not last.
-    backing_off: BTreeMap<Subject, BackOff>,
+    announced: Announced,
+    outbox: Outbox,
+    reminders: Reminders,
+    /// Objects that the API refuses to take, and with what words.
+    refused: BTreeMap<Subject, String>,
     /// The reason that was last told of each Eip.
     told: BTreeMap<PoolName, String>,
     notices: VecDeque<Notice>,
@@ -140,15 +74,14 @@ impl Replica {
             role: Role::Follower,
             controller: Controller::new(config.ignore_exclude_label, stream()),
             network: Network::new(config.node),
-            rng: stream(),
+            gateways: BTreeSet::new(),
+            outbox: Outbox::new(stream()),
             unsettled: false,
             lan_changed: false,
             reach_changed: false,
-            announced: BTreeMap::new(),
-            outbox: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
-            repeated: BTreeMap::new(),
-            backing_off: BTreeMap::new(),
+            announced: Announced::default(),
+            reminders: Reminders::default(),
+            refused: BTreeMap::new(),
             told: BTreeMap::new(),
             notices: VecDeque::new(),
         }
@@ -156,7 +89,7 @@ impl Replica {
 
     /// An Eip as it is now.
     pub fn handle_pool(&mut self, now: Instant, pool: Pool) {
-        self.end_conflict(now, &Subject::Pool(pool.name.clone()), &pool.version);
+        self.outbox.handle_version(now, &Subject::Pool(pool.name.clone()), &pool.version);
         self.controller.handle_pool(pool);
         self.lan_changed = true;
         self.unsettled = true;
@@ -173,7 +106,7 @@ impl Replica {
 
     /// A Service as it is now.
     pub fn handle_service(&mut self, now: Instant, service: Service) {
-        self.end_conflict(now, &Subject::Service(service.key.clone()), &service.version);
+        self.outbox.handle_version(now, &Subject::Service(service.key.clone()), &service.version);
         self.controller.handle_service(service);
         self.unsettled = true;
     }
@@ -213,6 +146,17 @@ impl Replica {
         self.unsettled = true;
     }
 
+    /// A Namespace as it is now.
+    pub fn handle_namespace(&mut self, _now: Instant, namespace: Namespace) {
+        self.controller.handle_namespace(namespace);
+        self.unsettled = true;
+    }
+
+    /// A Namespace is gone.
+    pub fn handle_namespace_deleted(&mut self, _now: Instant, name: &str) {
+        self.controller.handle_namespace_deleted(name);
+    }
+
     /// A kind was listed, once or again.
     pub fn handle_synced(&mut self, _now: Instant, kind: Kind) {
         self.controller.handle_synced(kind);
@@ -222,6 +166,7 @@ impl Replica {
     /// The watch of a kind is broken; [`Replica::handle_synced`] comes again when it is whole.
     pub fn handle_away(&mut self, _now: Instant, kind: Kind) {
         self.controller.handle_away(kind);
+        self.unsettled = true;
     }
 
     /// The Lease as the watch shows it; `None`: it does not exist.
@@ -236,8 +181,18 @@ impl Replica {
         self.unsettled = true;
     }
 
+    /// The gateways of this machine's default routes. Comes before [`Replica::handle_interfaces`].
+    pub fn handle_gateways(&mut self, _now: Instant, gateways: BTreeSet<IpAddr>) {
+        self.gateways = gateways;
+    }
+
     /// The machine's interfaces as of now, with the route to each of [`Replica::destinations`].
     pub fn handle_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>, routes: BTreeMap<IpAddr, Option<InterfaceName>>) {
+        let mut reserved: BTreeMap<IpAddr, Reserved> = self.gateways.iter().map(|gateway| (*gateway, Reserved::Gateway)).collect();
+        for interface in &interfaces {
+            reserved.extend(interface.addresses.iter().map(|own| (own.address, Reserved::Interface(interface.name.clone()))));
+        }
+        self.controller.handle_reserved(reserved);
         self.network.handle_interfaces(now, interfaces, routes);
         self.lan_changed = true;
         self.unsettled = true;
@@ -266,33 +221,30 @@ impl Replica {
         self.unsettled = true;
     }
 
+    /// The API refuses to take what is to be written of an object (403, 422), for a reason that trying again does not mend. Comes before
+    /// [`Replica::handle_written`].
+    pub fn handle_refused(&mut self, _now: Instant, subject: &Subject, why: String) {
+        if self.refused.get(subject) == Some(&why) {
+            return;
+        }
+        self.controller.tell(subject.clone(), true, event::WRITE_REFUSED, why.clone());
+        self.refused.insert(subject.clone(), why);
+        if let Subject::Pool(pool) = subject {
+            self.controller.touch_holders(pool);
+            self.unsettled = true;
+        }
+    }
+
     /// How a write ended. The object that the API answered with comes before this.
     pub fn handle_written(&mut self, now: Instant, subject: &Subject, result: Written) {
-        let write = self.in_flight.remove(subject);
         let there = match subject {
             Subject::Pool(name) => self.controller.pools().contains_key(name),
             Subject::Service(key) => self.controller.service(key).is_some(),
         };
-        if !there {
-            return;
+        if result == Written::Done {
+            self.refused.remove(subject);
         }
-        self.outbox.insert(subject.clone());
-        let before = self.backing_off.get(subject).map_or(0, |wait| wait.failures);
-        let outdated = write.as_ref().filter(|_| result == Written::Conflict).map(|write| write.version().clone());
-        let failures = match result {
-            // What was taken and does not stand there after (a webhook of somebody's changes it) is not written again and again.
-            Written::Done => match write.map_or(0, |write| self.repetitions(subject, write)) {
-                0 => {
-                    self.backing_off.remove(subject);
-                    return;
-                }
-                times => times - 1,
-            },
-            Written::Conflict | Written::Failed => before,
-        };
-        let wait = WRITE_RETRY_MIN.saturating_mul(1 << failures.min(16)).min(WRITE_RETRY_MAX);
-        let until = now + wait.mul_f64(1.0 + 0.2 * self.rng.random::<f64>());
-        self.backing_off.insert(subject.clone(), BackOff { until, failures: failures.saturating_add(1), outdated });
+        self.outbox.handle_written(now, subject, result, there);
     }
 
     /// Stop in good order: give the Lease back. Drain until [`Replica::is_finished`].
@@ -330,17 +282,16 @@ impl Replica {
         if self.role != Role::Leader {
             return None;
         }
-        while let Some(subject) = self.next_to_write(now) {
-            self.outbox.remove(&subject);
+        while let Some(subject) = self.outbox.poll(now) {
             let write = match &subject {
                 Subject::Pool(name) => self.pool_write(name),
                 Subject::Service(key) => self.service_write(key),
             };
             if let Some(write) = write {
-                self.in_flight.insert(subject, write.clone());
+                self.outbox.start(subject, write.clone());
                 return Some(write);
             }
-            self.repeated.remove(&subject);
+            self.outbox.handle_nothing_wanted(&subject);
         }
         None
     }
@@ -358,11 +309,8 @@ impl Replica {
 
     /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        // What is due already waits for something else: for room, or for its write under way to end.
-        let retry = self.backing_off.iter().filter(|(subject, wait)| wait.until > now && self.outbox.contains(*subject));
-        let retry = retry.map(|(_, wait)| wait.until).min();
-        let retry = retry.filter(|_| self.role == Role::Leader);
-        [self.elector.poll_timeout(now), self.network.poll_timeout(), retry].into_iter().flatten().min()
+        let leading = (self.role == Role::Leader).then(|| [self.outbox.poll_timeout(now), self.reminders.poll_timeout()]);
+        [self.elector.poll_timeout(now), self.network.poll_timeout()].into_iter().chain(leading.into_iter().flatten()).flatten().min()
     }
 
     /// Addresses whose route is wanted with [`Replica::handle_interfaces`]; call that again when they change.
@@ -395,9 +343,14 @@ impl Replica {
         self.controller.pools().iter().map(|(name, pool)| (name, &pool.status))
     }
 
-    /// What is announced: Service, address, NIC, MAC.
-    pub fn announced(&self) -> impl Iterator<Item = (&ServiceKey, &(IpAddr, InterfaceName, MacAddr))> {
-        self.announced.iter()
+    /// What is announced: Service, address, NIC, MAC. A shared address comes once for each who shares it.
+    pub fn announced(&self) -> impl Iterator<Item = (&ServiceKey, (IpAddr, &InterfaceName, MacAddr))> {
+        self.announced.iter().map(|(service, address, (interface, mac))| (service, (address, interface, *mac)))
+    }
+
+    /// Whether all is listed that decisions need.
+    pub fn is_synced(&self) -> bool {
+        self.controller.is_synced()
     }
 
     /// Draws the consequences of what was handled since, in their order.
@@ -405,6 +358,9 @@ impl Replica {
         let role = self.elector.role(now);
         if role != self.role {
             self.follow_role(now, role);
+        }
+        while let Some(service) = self.reminders.poll(now).filter(|_| self.role == Role::Leader) {
+            self.controller.tell_again(&service);
         }
         if !std::mem::take(&mut self.unsettled) {
             return;
@@ -428,33 +384,28 @@ impl Replica {
         // Who lost an address goes silent before who got it speaks.
         services().for_each(|key| self.withdraw(now, key));
         services().for_each(|key| self.announce(now, key));
+        services().for_each(|key| self.reminders.handle(now, key, self.controller.waits(key)));
         self.outbox.extend(touched);
     }
 
-    /// The first object with something to write that neither is being written nor waits after a failure.
-    fn next_to_write(&self, now: Instant) -> Option<Subject> {
-        let backing_off = |subject: &Subject| self.backing_off.get(subject).is_some_and(|wait| now < wait.until);
-        self.outbox.iter().find(|subject| !self.in_flight.contains_key(*subject) && !backing_off(subject)).cloned()
+    /// Where a Service's addresses should be heard now.
+    fn wanted(&self, key: &ServiceKey) -> BTreeMap<IpAddr, Place> {
+        let heard = |held: &Held| Some((held.address, desired::announcement(&self.controller, &self.network, key, held)?.ok()?));
+        self.controller.held(key).into_iter().filter_map(heard).collect()
     }
 
-    /// Where a Service's address should be heard now.
-    fn wanted(&self, key: &ServiceKey) -> Option<(IpAddr, InterfaceName, MacAddr)> {
-        let held = self.controller.recorded(key)?.address;
-        let (interface, mac) = desired::announcement(&self.controller, &self.network, key)?.ok()?;
-        Some((held, interface, mac))
-    }
-
-    /// Falls silent on an address that is a Service's no more, or on another LAN.
+    /// Falls silent on addresses that are a Service's no more, or on another LAN.
     fn withdraw(&mut self, now: Instant, key: &ServiceKey) {
         let wanted = self.wanted(key);
-        let Some((address, interface, _)) = self.announced.get(key).cloned() else { return };
-        if wanted.as_ref().is_some_and(|(new, on, _)| (new, on) == (&address, &interface)) {
-            return;
-        }
-        self.network.handle_carrier(now, &interface, address, None);
-        self.announced.remove(key);
-        if wanted.is_none() {
-            self.notices.push_back(Notice::Carrier { service: key.clone(), address, at: None });
+        let stays = |(address, (interface, _)): &(IpAddr, &Place)| wanted.get(address).is_some_and(|(on, _)| on == interface);
+        let gone: Vec<IpAddr> = self.announced.of(key).filter(|place| !stays(place)).map(|(address, _)| address).collect();
+        for address in gone {
+            if let Some(interface) = self.announced.remove(key, address) {
+                self.network.handle_carrier(now, &interface, address, None);
+            }
+            if !wanted.contains_key(&address) {
+                self.notices.push_back(Notice::Carrier { service: key.clone(), address, at: None });
+            }
         }
     }
 
@@ -471,32 +422,31 @@ impl Replica {
         self.network.handle_voice(now, voice);
         if role != Role::Leader {
             self.outbox.clear();
-            self.backing_off.clear();
         }
         if role == Role::Follower {
             self.controller.handle_following();
-            for (address, interface, _) in std::mem::take(&mut self.announced).into_values() {
+            self.reminders.clear();
+            for (address, interface) in self.announced.clear() {
                 self.network.handle_carrier(now, &interface, address, None);
             }
         }
     }
 
-    /// Lets the LAN hear where a Service's address is.
+    /// Lets the LAN hear where a Service's addresses are.
     fn announce(&mut self, now: Instant, key: &ServiceKey) {
-        let Some((address, interface, mac)) = self.wanted(key) else { return };
-        // Said even if nothing changed here: the port may be a new one. The announcer knows whether it is news.
-        self.network.handle_carrier(now, &interface, address, Some(mac));
-        let after = (address, interface.clone(), mac);
-        if self.announced.get(key) != Some(&after) {
-            self.notices.push_back(Notice::Carrier { service: key.clone(), address, at: Some((interface, mac)) });
-            self.announced.insert(key.clone(), after);
+        for (address, (interface, mac)) in self.wanted(key) {
+            // Said even if nothing changed here: the port may be a new one. The announcer knows whether it is news.
+            self.network.handle_carrier(now, &interface, address, Some(mac));
+            if self.announced.insert(key, address, (interface.clone(), mac)) {
+                self.notices.push_back(Notice::Carrier { service: key.clone(), address, at: Some((interface, mac)) });
+            }
         }
     }
 
     /// What was announced goes on being answered, also on a NIC that was away for a moment.
     fn say_again(&mut self, now: Instant) {
-        for (address, interface, mac) in self.announced.values() {
-            self.network.handle_carrier(now, interface, *address, Some(*mac));
+        for (_, address, (interface, mac)) in self.announced.iter() {
+            self.network.handle_carrier(now, interface, address, Some(*mac));
         }
     }
 
@@ -524,7 +474,8 @@ impl Replica {
 
     fn service_write(&self, key: &ServiceKey) -> Option<Write> {
         let service = self.controller.service(key)?;
-        let wanted = desired::service_status(&self.controller, &self.network, key);
+        let refused = |pool: &PoolName| self.refused.get(&Subject::Pool(pool.clone())).map(String::as_str);
+        let wanted = desired::service_status(&self.controller, &self.network, key, refused);
         let remove_foreign_finalizer = service.has_foreign_finalizer;
         let version = service.version.clone();
         let differs = wanted.as_ref().is_some_and(|wanted| *wanted != service.status) || remove_foreign_finalizer;
@@ -532,39 +483,22 @@ impl Replica {
         differs.then(|| Write::Service { service: key.clone(), version, status, remove_foreign_finalizer })
     }
 
-    /// After a conflict the next write waits for the object as it is; how often it was in conflict still counts.
-    fn end_conflict(&mut self, now: Instant, subject: &Subject, version: &Version) {
-        if let Some(wait) = self.backing_off.get_mut(subject)
-            && wait.outdated.as_ref().is_some_and(|outdated| outdated.is_older_than(version))
-        {
-            wait.until = now;
-        }
-    }
-
     fn forget(&mut self, subject: &Subject) {
-        self.outbox.remove(subject);
-        self.in_flight.remove(subject);
-        self.repeated.remove(subject);
-        self.backing_off.remove(subject);
-    }
-
-    /// How often a write that was taken had been taken before, with nothing else wanted in between.
-    fn repetitions(&mut self, subject: &Subject, write: Write) -> u32 {
-        let before = self.repeated.get(subject).filter(|(before, _)| before.asks_the_same(&write));
-        let times = before.map_or(0, |(_, times)| times.saturating_add(1));
-        self.repeated.insert(subject.clone(), (write, times));
-        times
+        self.outbox.forget(subject);
+        self.refused.remove(subject);
     }
 }
 
 /// What to tell of a pool whose condition changes.
 fn pool_news(pool: &Pool, after: &PoolStatus) -> Option<Event> {
-    let condition = after.condition.as_ref().filter(|condition| !condition.status)?;
+    let nearly_full = |condition: &&Condition| condition.reason == crate::status::reason::RECORD_NEARLY_FULL;
+    let condition = after.condition.as_ref().filter(|condition| !condition.status || nearly_full(condition))?;
     let said = pool.status.condition.as_ref().is_some_and(|before| before.reason == condition.reason);
     let reason = match condition.reason.as_str() {
         crate::status::reason::CONFLICTING => event::EIP_CONFLICTING,
         crate::status::reason::DELETING => event::EIP_IN_USE,
         crate::status::reason::INTERFACE_NOT_FOUND | crate::status::reason::INTERFACE_NOT_USABLE => event::INTERFACE_UNAVAILABLE,
+        crate::status::reason::RECORD_NEARLY_FULL => event::EIP_RECORD_LARGE,
         crate::status::reason::DISABLED => return None,
         _ => event::EIP_INVALID,
     };

@@ -3,11 +3,13 @@
 //! It knows no fault but those that a test sets; what a replica should do is the tests' to say.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::super::*;
 use crate::arp::{ArpMessage, Operation};
 use crate::link::InterfaceAddress;
-use crate::object::{Endpoint, Protocol, Request, ServiceStatus};
+use crate::mac::MacAddr;
+use crate::object::{Endpoint, Protocol, Request, ServiceStatus, Version};
 use crate::pool::AddressPool;
 
 pub(super) const MASTER1: MacAddr = MacAddr([0x52, 0x54, 0x22, 0xa3, 0x9a, 0xd9]);
@@ -56,6 +58,7 @@ pub(super) fn pool(name: &str, addresses: &str) -> Pool {
         disabled: false,
         is_default: false,
         priority: 0,
+        binding: None,
         status: PoolStatus::default(),
     }
 }

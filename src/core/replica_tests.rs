@@ -3,13 +3,15 @@
 #[path = "replica_bench.rs"]
 mod bench;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::arp::Operation;
 use crate::lease::LeaseRecord;
 use crate::link::InterfaceAddress;
-use crate::object::{Request, ServiceStatus, TrafficPolicy, Version};
+use crate::object::{Family, Request, ServiceStatus, TrafficPolicy, Version};
 use crate::pool::AddressPool;
 use bench::{Bench, MASTER1, VIP, WORKER_P001, WORKER_P002, carrier_of, node, pool, service, slice};
 
@@ -335,7 +337,7 @@ fn an_address_that_its_old_pool_no_longer_has_is_free_in_another_once_exchanged(
     let mut bench = Bench::new();
     bench.add_pool(pool("a", "192.168.0.110"));
     bench.add_pool(Pool { created: 2, ..pool("c", "192.168.0.91-192.168.0.100") });
-    let of = |pool: &str| Some(Request { pool: Some(pool.into()), ..Request::default() });
+    let of = |pool: &str| Some(Request { pools: vec![pool.into()], ..Request::default() });
     bench.add_service(Service { request: of("a"), ..service("first", 5) });
     bench.sync();
     let edited = Pool { addresses: AddressPool::parse("192.168.0.111", false), ..bench.pools[&PoolName::from("a")].clone() };
@@ -392,7 +394,7 @@ fn a_move_that_was_announced_stays_when_leadership_is_regained_and_the_node_is_b
     bench.replica.handle_node(bench.now, Node { ready: false, ..alive.clone() });
     // The LAN hears of the move; the API does not.
     assert_eq!(bench.replica.poll_link(bench.now), None);
-    let moved_to = bench.replica.announced().next().map(|(_, (_, _, mac))| *mac);
+    let moved_to = bench.replica.announced().next().map(|(_, (_, _, mac))| mac);
     bench.api_up = false;
     while bench.replica.role() != Role::Unconfirmed {
         bench.now = bench.now + Duration::from_millis(500);
@@ -513,6 +515,240 @@ fn the_label_and_annotation_of_another_system_do_not_make_its_ingress_ours() {
     assert_eq!(*bench.status("other"), foreign);
 }
 
+fn shared(name: &str, created: i64, port: i32, policy: TrafficPolicy) -> Service {
+    let request = Request {
+        addresses: BTreeMap::from([(Family::V4, IpAddr::V4(VIP))]),
+        sharing_key: Some("k".to_owned()),
+        ports: BTreeSet::from([("TCP".to_owned(), port)]),
+        selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        policy,
+        ..Request::default()
+    };
+    Service { request: Some(request), ..service(name, created) }
+}
+
+/// Two Services share the tutorial's first address.
+fn sharing(policy: TrafficPolicy) -> Bench {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("lan", "192.168.0.91-192.168.0.100"));
+    bench.add_service(shared("web", 1, 80, policy));
+    bench.add_service(shared("tls", 2, 443, policy));
+    bench.replica.handle_slice(bench.now, slice("web", &["worker-p001"]));
+    bench.sync();
+    bench
+}
+
+#[test]
+fn a_shared_address_is_carried_by_one_node_and_answered_for_while_any_sharer_needs_it() {
+    let mut bench = sharing(TrafficPolicy::Local);
+    assert_eq!(bench.status("web").ingress, bench.status("tls").ingress);
+    assert_eq!(
+        (bench.status("tls").node.as_ref(), bench.status("web").node.as_ref()),
+        (Some(&"worker-p001".into()), Some(&"worker-p001".into()))
+    );
+    assert!(bench.status("tls").assigned.as_ref().is_some_and(|assigned| assigned.message.contains("shared with default/web")));
+    let web = ServiceKey::new("default", "web");
+    bench.replica.handle_slice(bench.now, slice("tls", &["worker-p001"]));
+    bench.services.remove(&web);
+    bench.replica.handle_service_deleted(bench.now, &web);
+    bench.replica.handle_slice_deleted(bench.now, "default", "web-x");
+    bench.drain();
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(WORKER_P001));
+    let users = &bench.pools[&PoolName::from("lan")].status.used[&IpAddr::V4(VIP)];
+    assert_eq!(users.iter().map(ToString::to_string).collect::<Vec<_>>(), ["default/tls"]);
+    let tls = ServiceKey::new("default", "tls");
+    bench.services.remove(&tls);
+    bench.replica.handle_service_deleted(bench.now, &tls);
+    bench.drain();
+    assert_eq!(bench.who_has(VIP), None);
+    assert_eq!(bench.pools[&PoolName::from("lan")].status.usage, 0);
+}
+
+#[test]
+fn sharers_move_together_when_their_node_goes() {
+    let mut bench = sharing(TrafficPolicy::Cluster);
+    let first = bench.status("web").node.clone().expect("a node");
+    let dead = bench.replica.controller.nodes()[&first].clone();
+    bench.replica.handle_node(bench.now, Node { ready: false, ..dead });
+    bench.drain();
+    assert_ne!(bench.status("web").node, Some(first));
+    assert_eq!(bench.status("web").node, bench.status("tls").node);
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(carrier_of(bench.status("tls"))));
+}
+
+#[test]
+fn of_sharers_that_come_to_collide_the_younger_gives_way_and_is_told_the_rule() {
+    let mut bench = sharing(TrafficPolicy::Cluster);
+    let mut edited = bench.services[&ServiceKey::new("default", "web")].clone();
+    edited.request.as_mut().expect("ours").ports.insert(("TCP".to_owned(), 443));
+    bench.add_service(edited);
+    bench.drain();
+    assert_eq!(bench.status("web").ingress, [IpAddr::V4(VIP)]);
+    let assigned = bench.status("tls").assigned.clone().expect("told");
+    assert_eq!((bench.status("tls").ingress.len(), assigned.reason.as_str()), (0, "SharingRefused"));
+    assert!(assigned.message.contains("port 443/TCP"), "{}", assigned.message);
+    assert!(bench.who_has(VIP).is_some());
+}
+
+#[test]
+fn a_restart_leaves_sharers_together() {
+    let first = sharing(TrafficPolicy::Cluster);
+    let mut second = Bench::new();
+    first.pools.values().for_each(|pool| second.add_pool(pool.clone()));
+    first.services.values().for_each(|service| second.add_service(service.clone()));
+    second.replica.handle_slice(second.now, slice("web", &["worker-p001"]));
+    second.version = 1000;
+    second.sync();
+    second.pass(Duration::from_secs(5));
+    assert_eq!((second.writes, &second.services), (0, &first.services));
+}
+
+const VIP6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x91));
+
+fn dual(name: &str, all_families: bool) -> Service {
+    let families = vec![Family::V6, Family::V4];
+    Service { request: Some(Request { families, all_families, ..Request::default() }), ..service(name, 1) }
+}
+
+#[test]
+fn a_dual_stack_service_has_both_addresses_on_record_in_its_order_and_on_one_node() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("four", "192.168.0.91"));
+    bench.add_pool(pool("six", "fd00::91-fd00::ffff"));
+    bench.add_service(dual("web", true));
+    bench.replica.handle_slice(bench.now, slice("web", &["worker-p001"]));
+    bench.sync();
+    let status = bench.status("web").clone();
+    assert_eq!(status.ingress, [VIP6, IpAddr::V4(VIP)]);
+    assert_eq!(status.pool, Some("six".into()), "the label names the pool of the first");
+    for (name, address) in [("four", IpAddr::V4(VIP)), ("six", VIP6)] {
+        let used = &bench.pools[&PoolName::from(name)].status.used;
+        assert!(used.get(&address).is_some_and(|users| users.contains(&ServiceKey::new("default", "web"))), "{name}: {used:?}");
+    }
+    assert_eq!(bench.who_has(VIP).map(|reply| reply.sender_mac), Some(carrier_of(&status)));
+}
+
+#[test]
+fn a_family_that_is_no_longer_wanted_goes_back_and_the_other_stays() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("four", "192.168.0.91"));
+    bench.add_pool(pool("six", "fd00::91"));
+    bench.add_service(dual("web", true));
+    bench.replica.handle_slice(bench.now, slice("web", &["worker-p001"]));
+    bench.sync();
+    let mut single = bench.services[&ServiceKey::new("default", "web")].clone();
+    single.request = Some(Request { families: vec![Family::V4], ..Request::default() });
+    bench.add_service(single);
+    bench.drain();
+    assert_eq!(bench.status("web").ingress, [IpAddr::V4(VIP)]);
+    assert!(bench.pools[&PoolName::from("six")].status.used.is_empty());
+    assert!(bench.who_has(VIP).is_some());
+}
+
+#[test]
+fn the_family_that_is_lacking_is_named_in_a_condition_and_an_event() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("four", "192.168.0.91"));
+    bench.add_service(dual("web", true));
+    bench.sync();
+    let assigned = bench.status("web").assigned.clone().expect("told");
+    assert_eq!((bench.status("web").ingress.len(), assigned.reason.as_str()), (0, "FamilyMissing"));
+    assert!(assigned.message.starts_with("no IPv6 address"), "{}", assigned.message);
+    assert!(bench.events.iter().any(|event| event.warning && event.message.contains("no IPv6 address")));
+    bench.add_pool(pool("six", "fd00::91"));
+    bench.drain();
+    assert_eq!(bench.status("web").ingress, [VIP6, IpAddr::V4(VIP)]);
+}
+
+#[test]
+fn a_preferred_family_that_comes_later_moves_nothing() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("four", "192.168.0.91"));
+    bench.add_service(dual("web", false));
+    bench.replica.handle_slice(bench.now, slice("web", &["worker-p001"]));
+    bench.sync();
+    assert_eq!(bench.status("web").ingress, [IpAddr::V4(VIP)]);
+    assert!(bench.status("web").assigned.as_ref().is_some_and(|assigned| assigned.status && assigned.message.contains("no IPv6 address")));
+    assert!(!bench.reasons().contains(&"AllocationFailed"), "it has what it must have");
+    bench.sent.clear();
+    bench.add_pool(pool("six", "fd00::91"));
+    bench.drain();
+    assert_eq!(bench.status("web").ingress, [VIP6, IpAddr::V4(VIP)]);
+    assert!(bench.who_has(VIP).is_some());
+}
+
+#[test]
+fn why_a_service_waits_is_told_again_within_the_hour_of_an_event_and_nothing_else_is_written() {
+    let mut bench = Bench::tutorial();
+    bench.add_service(Service { request: Some(Request { pools: vec!["nowhere".into()], ..Request::default() }), ..service("waits", 9) });
+    bench.drain();
+    bench.pass(Duration::from_secs(10));
+    let (writes, told) = (bench.writes, bench.events.len());
+    bench.pass(Duration::from_secs(3600));
+    let again = &bench.events[told..];
+    assert_eq!(again.len(), 2);
+    assert!(again.iter().all(|event| event.reason == "AllocationFailed" && event.message.starts_with("UnknownEip")));
+    assert_eq!(bench.writes, writes);
+}
+
+#[test]
+fn a_pool_that_is_deleted_while_in_use_waits_says_for_whom_and_how_to_end_it() {
+    let mut bench = Bench::tutorial();
+    let deleting = Pool { deleting: true, ..bench.pools[&PoolName::from("porter-layer2-eip")].clone() };
+    bench.add_pool(deleting);
+    bench.drain();
+    let pool = &bench.pools[&PoolName::from("porter-layer2-eip")];
+    let condition = pool.status.condition.clone().expect("told");
+    assert_eq!((condition.reason.as_str(), pool.has_finalizer), ("Deleting", true));
+    assert!(condition.message.contains("default/porter-layer2-svc") && condition.message.contains("kubectl patch eip porter-layer2-eip"));
+    assert!(bench.events.iter().any(|event| event.reason == "EipInUse" && event.message.contains("default/porter-layer2-svc")));
+    assert!(bench.who_has(VIP).is_some(), "its address is still answered for");
+}
+
+#[test]
+fn what_a_pool_never_hands_out_stands_in_its_condition() {
+    let mut bench = Bench::new();
+    bench.replica.handle_gateways(bench.now, BTreeSet::from([[192, 168, 0, 1].into()]));
+    let eth0 = Interface {
+        name: "eth0".into(),
+        mac: MASTER1,
+        up: true,
+        addresses: vec![InterfaceAddress { address: [192, 168, 0, 5].into(), prefix_length: 24 }],
+    };
+    bench.replica.handle_interfaces(bench.now, vec![eth0], BTreeMap::new());
+    bench.add_pool(pool("lan", "192.168.0.1-192.168.0.6"));
+    bench.add_service(service("web", 1));
+    bench.sync();
+    assert_eq!(bench.status("web").ingress, [IpAddr::from([192, 168, 0, 6])]);
+    let message = bench.pools[&PoolName::from("lan")].status.condition.clone().expect("told").message;
+    for part in ["192.168.0.1 (a gateway)", "192.168.0.2 (node master1's own address)", "192.168.0.5 (Bellhop's own address on eth0)"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[test]
+fn a_record_that_the_api_refuses_is_told_on_the_service_that_waits_for_it() {
+    let mut bench = Bench::new();
+    bench.add_pool(Pool { has_finalizer: true, ..pool("lan", "192.168.0.91") });
+    bench.add_service(service("web", 1));
+    for kind in Kind::ALL {
+        bench.replica.handle_synced(bench.now, kind);
+    }
+    while let Some(lease) = bench.replica.poll_lease(bench.now) {
+        bench.lease(&lease);
+    }
+    let subject = Subject::Pool("lan".into());
+    assert!(matches!(bench.replica.poll_write(bench.now), Some(Write::PoolStatus { .. })));
+    bench.replica.handle_refused(bench.now, &subject, "cannot patch eips/status".to_owned());
+    bench.replica.handle_written(bench.now, &subject, Written::Failed);
+    let Some(Write::Service { status, .. }) = bench.replica.poll_write(bench.now) else { panic!("the Service is told") };
+    let assigned = status.assigned.expect("told");
+    assert_eq!((assigned.status, assigned.reason.as_str(), status.ingress.len()), (false, "Recording", 0));
+    assert!(assigned.message.contains("cannot patch eips/status"));
+    let events: Vec<Event> = std::iter::from_fn(|| bench.replica.poll_event(bench.now)).collect();
+    assert_eq!(events.iter().filter(|event| event.reason == "WriteRefused" && event.subject == subject).count(), 1);
+}
+
 /// What a user can do, one at a time.
 #[derive(Clone, Debug)]
 enum Step {
@@ -540,8 +776,8 @@ fn apply(bench: &mut Bench, step: &Step) {
     match step {
         Step::Add(number, wish) => {
             let mut new = service(&format!("s{number}"), i64::from(*number));
-            let address = wish.map(|last| Ok(IpAddr::from([192, 168, 0, last])));
-            new.request = Some(Request { address, ..Request::default() });
+            let addresses = wish.map(|last| (Family::V4, IpAddr::from([192, 168, 0, last]))).into_iter().collect();
+            new.request = Some(Request { addresses, ..Request::default() });
             if let Some(old) = bench.services.get(&new.key) {
                 (new.status, new.version) = (old.status.clone(), Version((bench.version + 1).to_string()));
                 bench.version += 1;
@@ -585,8 +821,8 @@ proptest! {
             }
             for (key, service) in &bench.services {
                 let Some(old) = before.get(key).and_then(|status| status.ingress.first()) else { continue };
-                let wish = service.request.as_ref().and_then(|request| request.address.clone());
-                if wish.is_none() || wish == Some(Ok(*old)) {
+                let wish = service.request.as_ref().and_then(|request| request.addresses.get(&Family::V4));
+                if wish.is_none_or(|wish| wish == old) {
                     prop_assert_eq!(service.status.ingress.first(), Some(old), "{} moved", key);
                 }
             }

@@ -18,6 +18,14 @@ pub mod reason {
     pub const ADDRESS_TAKEN: &str = "AddressTaken";
     /// The address asked for is a node's own.
     pub const ADDRESS_OF_NODE: &str = "AddressOfNode";
+    /// The address asked for is a gateway's, or Bellhop's own.
+    pub const ADDRESS_RESERVED: &str = "AddressReserved";
+    /// The address asked for belongs to another Service, and a rule for sharing it is broken.
+    pub const SHARING_REFUSED: &str = "SharingRefused";
+    /// One family has no address, and the Service takes both or none.
+    pub const FAMILY_MISSING: &str = "FamilyMissing";
+    /// A pool selects namespaces by labels, and these could not be read.
+    pub const NAMESPACES_UNKNOWN: &str = "NamespacesUnknown";
     /// The address asked for is in no matching pool.
     pub const ADDRESS_OUTSIDE_POOL: &str = "AddressOutsidePool";
     /// What was asked for is no address.
@@ -48,6 +56,8 @@ pub mod reason {
 
     /// The pool hands out addresses.
     pub const READY: &str = "Ready";
+    /// The pool hands out addresses, and its record is about to be too large for Kubernetes.
+    pub const RECORD_NEARLY_FULL: &str = "RecordNearlyFull";
     /// The pool's `spec.interface` is no selector.
     pub const INVALID_INTERFACE: &str = "InvalidInterface";
     /// The pool overlaps an older one.
@@ -82,6 +92,10 @@ pub mod event {
     pub const EIP_CONFLICTING: &str = "EipConflicting";
     /// An Eip is being deleted and still in use.
     pub const EIP_IN_USE: &str = "EipInUse";
+    /// The record of an Eip nears what Kubernetes takes.
+    pub const EIP_RECORD_LARGE: &str = "EipRecordLarge";
+    /// The API refuses to take what Bellhop has to write.
+    pub const WRITE_REFUSED: &str = "WriteRefused";
     /// No NIC serves an Eip.
     pub const INTERFACE_UNAVAILABLE: &str = "InterfaceUnavailable";
 }

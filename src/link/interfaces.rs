@@ -9,7 +9,7 @@
 //! must be true at that moment.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -131,6 +131,12 @@ impl Interfaces {
         route_interface(&answer).and_then(socket::interface_name).map(InterfaceName::from)
     }
 
+    /// The gateways of the default routes of both families. None when the kernel does not say.
+    pub fn gateways(&self) -> BTreeSet<IpAddr> {
+        let routes = self.query.dump(&RouteNetlinkMessage::GetRoute(RouteMessage::default())).unwrap_or_default();
+        routes.iter().filter_map(|route| default_gateway(route)).collect()
+    }
+
     /// Asks the kernel if it has told that something is different.
     fn refresh(&self) -> io::Result<()> {
         if self.links_stale.get() {
@@ -247,6 +253,23 @@ fn route_interface(payload: &[u8]) -> Option<u32> {
     netlink::read_u32(index, 0)
 }
 
+/// Where a default route leads.
+fn default_gateway(payload: &[u8]) -> Option<IpAddr> {
+    // struct rtmsg, and RTA_GATEWAY of include/uapi/linux/rtnetlink.h.
+    const HEADER_LENGTH: usize = 12;
+    const GATEWAY: u16 = 5;
+    let header = RouteHeader::parse(payload).ok()?;
+    if header.destination_prefix_length != 0 || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let gateway = netlink::attributes(payload, HEADER_LENGTH).find(|&(kind, _)| kind == GATEWAY)?.1;
+    match header.address_family {
+        AddressFamily::Inet => Some(<[u8; 4]>::try_from(gateway).ok()?.into()),
+        AddressFamily::Inet6 => Some(<[u8; 16]>::try_from(gateway).ok()?.into()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -320,10 +343,22 @@ mod tests {
         assert_eq!((interfaces[0].addresses[0].prefix_length, routes), (24, vec![7]));
     }
 
+    #[test]
+    fn the_gateway_is_that_of_the_default_route() {
+        // Destination length second, type eighth: struct rtmsg.
+        let route = |family: u8, length: u8, gateway: &[u8]| {
+            [[family, length, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0].as_slice(), &attribute(5, gateway)].concat()
+        };
+        assert_eq!(default_gateway(&route(2, 0, &[192, 168, 0, 1])), Some([192, 168, 0, 1].into()));
+        assert_eq!(default_gateway(&route(10, 0, &[0xfd; 16])), Some([0xfd; 16].into()));
+        assert_eq!(default_gateway(&route(2, 24, &[192, 168, 0, 1])), None);
+        assert_eq!(default_gateway(&route(2, 0, &[1])), None);
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_parsing_panic(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
-            let _ = (parse_link(&bytes), parse_address(&bytes), route_interface(&bytes), read_datagram(&bytes));
+            let _ = (parse_link(&bytes), parse_address(&bytes), route_interface(&bytes), default_gateway(&bytes), read_datagram(&bytes));
         }
     }
 }

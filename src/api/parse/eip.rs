@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bellhop_core::name::ServiceKey;
-use bellhop_core::object::{Condition, Pool, PoolStatus, Protocol};
+use bellhop_core::object::{Binding, Condition, Pool, PoolStatus, Protocol};
 use bellhop_core::pool::AddressPool;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::keys;
 
@@ -32,8 +32,19 @@ pub fn pool(object: &DynamicObject) -> Pool {
         disabled: is_true(&spec["disable"]),
         is_default: super::first_of(meta.annotations.as_ref(), &keys::DEFAULT_POOL).is_some_and(|value| value.eq_ignore_ascii_case("true")),
         priority: spec["priority"].as_i64().unwrap_or(0),
+        binding: binding(spec),
         status: status(&object.data["status"]),
     }
+}
+
+/// The namespaces that the pool is for. What is there and cannot be read binds it to nobody: rather too few than too many.
+fn binding(spec: &Value) -> Option<Binding> {
+    let is_there = |value: &&Value| !matches!(value, Value::Null) && **value != json!([]) && **value != json!({});
+    let (namespaces, selector) = (&spec["namespaces"], &spec["namespaceSelector"]);
+    [namespaces, selector].iter().any(is_there).then(|| Binding {
+        namespaces: namespaces.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        selector: selector.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect(),
+    })
 }
 
 /// As written; empty and absent are what they were in PorterLB.
@@ -94,7 +105,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 
@@ -144,6 +154,15 @@ mod tests {
         assert!(matches!(pool.interface, Some(Err(_))));
         assert_eq!((pool.priority, pool.disabled), (0, false));
         assert_eq!(parsed(json!({"metadata": {}})).addresses, Err(InvalidPool::Empty));
+    }
+
+    #[test]
+    fn the_namespaces_of_a_pool_are_read_and_what_cannot_be_read_binds_it_to_nobody() {
+        let binding = |spec: Value| parsed(json!({"metadata": {}, "spec": spec})).binding;
+        assert_eq!(binding(json!({"namespaces": [], "namespaceSelector": {}})), None);
+        let both = binding(json!({"namespaces": ["shop"], "namespaceSelector": {"team": "a"}})).expect("bound");
+        assert!(both.namespaces.contains("shop") && both.selector.contains_key("team"));
+        assert_eq!(binding(json!({"namespaces": "shop"})), Some(Binding::default()));
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

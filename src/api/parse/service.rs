@@ -3,6 +3,7 @@
 //! The contract is PorterLB's (reference/porterlb-compat.md §2) with the decisions of design §5: `spec.loadBalancerClass` decides where it is
 //! set, `spec.loadBalancerIP` goes before the annotation. Which pool then serves it is the core's business.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bellhop_core::name::ServiceKey;
@@ -43,9 +44,12 @@ fn opts_in(meta: &ObjectMeta, spec: &ServiceSpec) -> bool {
 fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
     let annotation = |keys: &[&str]| super::first_of(meta.annotations.as_ref(), keys);
     let in_spec = spec.load_balancer_ip.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let addresses = in_spec.or_else(|| annotation(&keys::ADDRESS)).map_or_else(|| Ok(BTreeMap::new()), addresses);
+    let ports = spec.ports.iter().flatten();
     Request {
-        address: in_spec.or_else(|| annotation(&keys::ADDRESS)).map(|text| text.parse().map_err(|_| text.to_owned())),
-        pool: annotation(&keys::POOL).map(Into::into),
+        invalid_address: addresses.as_ref().err().cloned(),
+        addresses: addresses.unwrap_or_default(),
+        pools: annotation(&keys::POOL).into_iter().flat_map(listed).map(Into::into).collect(),
         protocol: annotation(&keys::PROTOCOL).map(|text| match text {
             "layer2" => Protocol::Layer2,
             other => Protocol::Other(other.to_owned()),
@@ -55,6 +59,37 @@ fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
             _ => TrafficPolicy::Cluster,
         },
         families: spec.ip_families.iter().flatten().filter_map(|family| self::family(family)).collect(),
+        all_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
+        sharing_key: annotation(&[keys::ALLOW_SHARED_IP]).map(str::to_owned),
+        ports: ports.map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port)).collect::<BTreeSet<_>>(),
+        selector: spec.selector.clone().unwrap_or_default(),
+    }
+}
+
+/// The parts of a comma list.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// One address, or one of each family; or what is wrong with the text.
+fn addresses(text: &str) -> Result<BTreeMap<Family, IpAddr>, String> {
+    let mut addresses = BTreeMap::new();
+    for part in listed(text) {
+        let address: IpAddr = part.parse().map_err(|_| format!("`{}` is not an IP address", shortened(part)))?;
+        let family = Family::of(address);
+        if let Some(other) = addresses.insert(family, address) {
+            return Err(format!("{other} and {address} are both {family}: give one address, or one of each family"));
+        }
+    }
+    Ok(addresses)
+}
+
+/// Of a text that somebody wrote, as much as belongs into a message.
+fn shortened(text: &str) -> String {
+    const LENGTH_MAX: usize = 64;
+    match text.char_indices().nth(LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -103,7 +138,7 @@ mod tests {
             }),
             json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}),
         );
-        assert_eq!(request.pool, Some("porter-layer2-eip".into()));
+        assert_eq!(request.pools, ["porter-layer2-eip".into()]);
         assert_eq!((request.protocol, request.policy), (Some(Protocol::Layer2), TrafficPolicy::Local));
     }
 
@@ -119,7 +154,7 @@ mod tests {
             request_of(annotations, json!({"type": "LoadBalancer"}))
         };
         assert_eq!(of("porter"), of("openelb"));
-        assert_eq!(of("porter").address, Some(Ok([192, 0, 2, 7].into())));
+        assert_eq!(of("porter").addresses, BTreeMap::from([(Family::V4, [192, 0, 2, 7].into())]));
     }
 
     #[test]
@@ -144,9 +179,48 @@ mod tests {
     #[test]
     fn the_spec_goes_before_the_annotation_and_what_is_no_address_is_kept_as_written() {
         let annotations = json!({"lb.kubesphere.io/v1alpha1": "porter", "eip.porter.kubesphere.io/v1alpha1": "192.0.2.300"});
-        let address = |spec| request_of(annotations.clone(), spec).address;
-        assert_eq!(address(json!({"type": "LoadBalancer", "loadBalancerIP": "192.0.2.9"})), Some(Ok([192, 0, 2, 9].into())));
-        assert_eq!(address(json!({"type": "LoadBalancer", "loadBalancerIP": ""})), Some(Err("192.0.2.300".into())));
+        let request = |spec| request_of(annotations.clone(), spec);
+        let in_spec = request(json!({"type": "LoadBalancer", "loadBalancerIP": "192.0.2.9"}));
+        assert_eq!((in_spec.addresses.get(&Family::V4), in_spec.invalid_address), (Some(&[192, 0, 2, 9].into()), None));
+        let in_annotation = request(json!({"type": "LoadBalancer", "loadBalancerIP": ""}));
+        assert_eq!(in_annotation.invalid_address.as_deref(), Some("`192.0.2.300` is not an IP address"));
+    }
+
+    #[test]
+    fn of_a_dual_stack_service_an_address_and_a_pool_of_each_family_may_be_named() {
+        let annotations = |address: &str| {
+            json!({
+                "lb.kubesphere.io/v1alpha1": "porter", "eip.porter.kubesphere.io/v1alpha1": address,
+                "eip.porter.kubesphere.io/v1alpha2": "four, six,",
+            })
+        };
+        let spec = json!({"type": "LoadBalancer", "ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack"});
+        let request = request_of(annotations("192.0.2.9, fd00::9"), spec.clone());
+        assert_eq!((request.families.as_slice(), request.all_families), (&[Family::V6, Family::V4][..], true));
+        assert_eq!(request.pools, ["four".into(), "six".into()]);
+        assert_eq!(request.addresses.len(), 2);
+        let twice = request_of(annotations("192.0.2.9,192.0.2.10"), spec);
+        assert!(twice.invalid_address.is_some_and(|what| what.contains("both IPv4")) && twice.addresses.is_empty());
+    }
+
+    #[test]
+    fn what_sharing_stands_on_is_read() {
+        let request = request_of(
+            json!({"lb.kubesphere.io/v1alpha1": "porter", "bellhop.dev/allow-shared-ip": "k"}),
+            json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]}),
+        );
+        assert_eq!(request.sharing_key.as_deref(), Some("k"));
+        assert_eq!(request.ports, BTreeSet::from([("TCP".to_owned(), 53), ("UDP".to_owned(), 53)]));
+        assert_eq!(request.selector, BTreeMap::from([("app".to_owned(), "web".to_owned())]));
+    }
+
+    #[test]
+    fn a_message_quotes_only_the_beginning_of_a_long_text() {
+        let request = request_of(
+            json!({"lb.kubesphere.io/v1alpha1": "porter", "eip.porter.kubesphere.io/v1alpha1": "é".repeat(100_000)}),
+            json!({"type": "LoadBalancer"}),
+        );
+        assert!(request.invalid_address.is_some_and(|what| what.chars().count() < 100));
     }
 
     #[test]

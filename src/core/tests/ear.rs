@@ -102,6 +102,7 @@ fn pool() -> Pool {
         disabled: false,
         is_default: false,
         priority: 0,
+        binding: None,
         status: PoolStatus::default(),
     }
 }
