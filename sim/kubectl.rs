@@ -76,13 +76,14 @@ impl Operator {
                 let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
                 self.patched(object, STRATEGIC, patch, "restarted").await
             }
-            Kubectl::Patch { object, patch_type, patch } => {
+            Kubectl::Patch { object, patch_type, patch, status } => {
                 let content_type = match patch_type {
                     PatchType::Strategic => STRATEGIC,
                     PatchType::Merge => MERGE,
                     PatchType::Json => "application/json-patch+json",
                 };
-                self.patched(object, content_type, patch.clone(), "patched").await
+                let subresource = if *status { "/status" } else { "" };
+                self.patched_at(object, subresource, content_type, patch.clone(), "patched").await
             }
             Kubectl::SetImage { object, images } => self.set_image(object, images).await,
             Kubectl::Drain { node, ignore_daemonsets, force, .. } => {
@@ -132,9 +133,14 @@ impl Operator {
 
     /// Sends one patch.
     async fn patched(&self, object: &ObjectRef, content_type: &str, patch: Value, done: &str) -> Said {
+        self.patched_at(object, "", content_type, patch, done).await
+    }
+
+    /// Sends one patch to an object or to a subresource of it.
+    async fn patched_at(&self, object: &ObjectRef, subresource: &str, content_type: &str, patch: Value, done: &str) -> Said {
         let (resource, path) = place(object)?;
         let before = self.ask("GET", &path, "", Value::Null).await?;
-        let after = self.ask("PATCH", &path, content_type, patch).await?;
+        let after = self.ask("PATCH", &format!("{path}{subresource}"), content_type, patch).await?;
         let unchanged = done == "patched" && before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"];
         Ok(format!("{} {done}{}", resource.named(&object.name), if unchanged { " (no change)" } else { "" }))
     }

@@ -1,7 +1,8 @@
 //! Promise 1: no address is ever given to two Services that may not share it, and none from outside its pool.
 //!
-//! Sharing is not built yet, so no two may. What a pool lost after it gave an address away is not judged: an assignment stays. Whose an address is stands
-//! in the Eips' `status.used`, which is written before the Service; its label follows.
+//! Two may share one if both give the same key, use different ports, have the same policy and, under `Local`, the same selector (design §5). What somebody else wrote on
+//! a Service is not judged. What a pool lost after it gave an address away is not judged either: an assignment stays. Whose an address is stands in the Eips'
+//! `status.used`, which is written before the Service; its label follows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,22 +12,29 @@ use bellhop_core::pool::AddressPool;
 use bellhop_core::time::Instant;
 use serde_json::Value;
 
-use super::evidence::moment;
+use super::evidence::{mark, moment, replica};
 use super::{Broken, Evidence};
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
     let mut broken = Vec::new();
     let mut has: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
-    let mut holders: BTreeMap<IpAddr, String> = BTreeMap::new();
+    let mut holders: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
+    let mut objects: BTreeMap<String, &Value> = BTreeMap::new();
     for version in evidence.services() {
         let before = has.insert(version.key.clone(), version.addresses.clone()).unwrap_or_default();
         for lost in before.difference(&version.addresses) {
-            holders.retain(|address, holder| address != lost || *holder != version.key);
+            holders.entry(*lost).or_default().remove(&version.key);
         }
+        objects.insert(version.key.clone(), version.object);
         for given in version.addresses.difference(&before) {
             let about = vec![given.to_string(), version.key.clone()];
-            if let Some(other) = holders.insert(*given, version.key.clone()).filter(|other| *other != version.key) {
-                let detail = format!("{given} is on {other} and on {}", version.key);
+            let holding = holders.entry(*given).or_default();
+            let others = holding.iter().filter(|other| **other != version.key && replica(version.client).is_some());
+            let parted = others.filter_map(|other| Some((other, keeps_apart(version.object, objects[other])?))).next();
+            let parted = parted.map(|(other, rule)| (other.clone(), rule));
+            holding.insert(version.key.clone());
+            if let Some((other, rule)) = parted {
+                let detail = format!("{given} is on {other} and on {}, and {rule}", version.key);
                 broken.push(Broken { at: version.at, invariant: "no address is given to two Services", detail, about: about.clone() });
             }
             let name = giver(evidence, *given, &version.key, version.at).unwrap_or(&version.pool);
@@ -37,6 +45,28 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
         }
     }
     broken
+}
+
+/// The rule by which two Services may not share an address.
+fn keeps_apart(one: &Value, other: &Value) -> Option<&'static str> {
+    let key = |service: &'_ Value| mark(service, "annotations", bellhop_api::keys::ALLOW_SHARED_IP).to_owned();
+    let (ports, others) = (ports(one), ports(other));
+    let policy = |service: &Value| service["spec"]["externalTrafficPolicy"] == "Local";
+    if key(one).is_empty() || key(one) != key(other) {
+        Some("they give no common key")
+    } else if !ports.is_disjoint(&others) {
+        Some("both use a port")
+    } else if policy(one) != policy(other) {
+        Some("their policies differ")
+    } else {
+        (policy(one) && one["spec"]["selector"] != other["spec"]["selector"]).then_some("their selectors differ")
+    }
+}
+
+/// The ports of a Service with their protocols.
+fn ports(service: &Value) -> BTreeSet<(String, i64)> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    ports.filter_map(|port| Some((port["protocol"].as_str().unwrap_or("TCP").to_owned(), port["port"].as_i64()?))).collect()
 }
 
 /// The Eip that says at a moment that it gave an address to a Service.
@@ -72,6 +102,25 @@ mod tests {
     fn one_address_on_two_services_is_a_broken_promise() {
         let two = vec![service("web", 0, "a"), service("api", 1, "a")];
         assert_eq!(broken(judge(&evidence(two, Vec::new()))), ["no address is given to two Services"]);
+    }
+
+    #[test]
+    fn two_services_share_an_address_where_every_rule_lets_them() {
+        let sharing = |name: &str, seconds, port: i64, key: &str, policy: &str| {
+            let mut record = service(name, seconds, "a");
+            let mut object = Value::clone(&record.object);
+            object["metadata"]["annotations"]["bellhop.dev/allow-shared-ip"] = json!(key);
+            object["spec"] = json!({"ports": [{"port": port}], "externalTrafficPolicy": policy, "selector": {"app": name}});
+            record.object = std::sync::Arc::new(object);
+            record
+        };
+        let both = |other: WriteRecord| broken(judge(&evidence(vec![sharing("web", 0, 80, "k", "Cluster"), other], Vec::new())));
+        assert_eq!(both(sharing("tls", 1, 443, "k", "Cluster")), [""; 0]);
+        for other in [("tls", 443, "z", "Cluster"), ("tls", 443, "", "Cluster"), ("tls", 80, "k", "Cluster"), ("tls", 443, "k", "Local")] {
+            assert_eq!(both(sharing(other.0, 1, other.1, other.2, other.3)), ["no address is given to two Services"], "{other:?}");
+        }
+        let local = vec![sharing("web", 0, 80, "k", "Local"), sharing("tls", 1, 443, "k", "Local")];
+        assert_eq!(broken(judge(&evidence(local, Vec::new()))), ["no address is given to two Services"], "other selectors");
     }
 
     #[test]

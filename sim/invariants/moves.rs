@@ -1,7 +1,7 @@
 //! Promise 5, second half: nothing assigned moves without a cause in the trace.
 //!
 //! An address leaves a Service because somebody changed the Service or a pool. A Service leaves its node because that node was, at some time since it
-//! was chosen, not one that may carry it, or because somebody changed the Service or its endpoints. A node that came back pulls nothing to it.
+//! was chosen, not one that may carry it, because somebody changed the Service or its endpoints, or to be with those who share its address. A node that came back pulls nothing to it.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,8 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             let about = vec![key.clone()];
             let by_a_user = chosen.get(&key).is_some_and(|(_, by)| by.is_none());
             let since = known_since(evidence, chosen.get(&key), mover, version.at);
-            if !last.node.is_empty() && last.node != version.node && !by_a_user && !may_leave(evidence, last, since, version.at) {
+            let moved = !last.node.is_empty() && last.node != version.node && !by_a_user && !joins(&before, &version);
+            if moved && !may_leave(evidence, last, since, version.at) {
                 let detail = format!("{key} moved from {} to {:?}, and nothing had happened to {}", last.node, version.node, last.node);
                 broken.push(Broken { at: version.at, invariant: MOVES, detail, about: about.clone() });
             }
@@ -57,6 +58,12 @@ fn known_since(evidence: &Evidence, choice: Option<&(Instant, Option<&str>)>, mo
     let Some((chosen, by)) = choice else { return Instant::ZERO };
     let reach_back = |replica: &str, at| Calm::of_replica(&evidence.ordeal.disturbances, replica).reach_back(at);
     by.map_or(*chosen, |by| reach_back(by, *chosen)).min(reach_back(mover, at))
+}
+
+/// Whether a Service is where another is that has an address with it: one node carries them all.
+fn joins(before: &BTreeMap<String, Version<'_>>, version: &Version<'_>) -> bool {
+    let shares = |(key, other): (&String, &Version<'_>)| *key != version.key && !other.addresses.is_disjoint(&version.addresses);
+    before.iter().any(|(key, other)| shares((key, other)) && other.node == version.node)
 }
 
 /// Whether there was a cause for a Service to leave its node between two moments.

@@ -125,7 +125,7 @@ pub enum Kubectl {
         /// A Deployment or DaemonSet.
         object: ObjectRef,
     },
-    /// `kubectl patch RESOURCE NAME [--type=merge|strategic|json] -p PATCH`
+    /// `kubectl patch RESOURCE NAME [--type=merge|strategic|json] [--subresource=status] -p PATCH`
     Patch {
         /// What to change.
         object: ObjectRef,
@@ -133,6 +133,8 @@ pub enum Kubectl {
         patch_type: PatchType,
         /// The patch.
         patch: Value,
+        /// It is for the status subresource.
+        status: bool,
     },
     /// `kubectl set image RESOURCE/NAME CONTAINER=IMAGE…`
     SetImage {

@@ -12,6 +12,7 @@ mod service;
 use std::collections::BTreeMap;
 
 use bellhop_core::object::{Condition, Created, Version};
+use bellhop_core::text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, ObjectMeta};
 
 pub use eip::pool;
@@ -23,6 +24,13 @@ pub use service::service;
 /// The value of the first of these keys that is there and not blank.
 fn first_of<'a>(map: Option<&'a BTreeMap<String, String>>, keys: &[&str]) -> Option<&'a str> {
     keys.iter().find_map(|key| map?.get(*key)).map(|value| value.trim()).filter(|value| !value.is_empty())
+}
+
+/// The name of an object as somebody wrote it. What is longer than any name can be stays none, and is not carried around whole.
+fn name(text: &str) -> String {
+    // A DNS subdomain: RFC 1123, `DNS1123SubdomainMaxLength`.
+    const LENGTH_MAX: usize = 253;
+    if text.len() <= LENGTH_MAX { text.to_owned() } else { text::quoted(text).into_owned() }
 }
 
 fn version(meta: &ObjectMeta) -> Version {

@@ -88,7 +88,7 @@ impl Events {
             involved_object: render::reference(api_version, kind, meta),
             type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
             reason: Some(reason.to_owned()),
-            message: Some(message),
+            message: Some(shortened(message)),
             count: Some(1),
             first_timestamp: Some(Time(now)),
             last_timestamp: Some(Time(now)),
@@ -107,6 +107,16 @@ impl Events {
         self.serial += 1;
         self.said.insert(said, Remembered { name: name.to_owned(), count: 1, first: now, serial: self.serial });
     }
+}
+
+/// `note` of an Event takes a kilobyte (events.k8s.io), and kubectl shows it in one line.
+fn shortened(mut message: String) -> String {
+    const BYTES_MAX: usize = 1024;
+    if message.len() > BYTES_MAX {
+        message.truncate(message.floor_char_boundary(BYTES_MAX - '…'.len_utf8()));
+        message.push('…');
+    }
+    message
 }
 
 #[cfg(test)]
@@ -145,6 +155,12 @@ mod tests {
         events.write(told("full"), &meta(), Timestamp::UNIX_EPOCH);
         let later = Timestamp::from_second(COUNTED_FOR_SECONDS).expect("a time");
         assert!(matches!(events.write(told("full"), &meta(), later), EventWrite::Create(_)));
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let EventWrite::Create(event) = events().write(told(&"é".repeat(1000)), &meta(), Timestamp::UNIX_EPOCH) else { panic!("new") };
+        assert!(event.message.is_some_and(|message| message.len() <= 1024 && message.ends_with("é…")));
     }
 
     #[test]

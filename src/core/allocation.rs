@@ -139,6 +139,8 @@ pub struct Allocation {
     /// Who holds each address, of whichever pool.
     users: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
     reserved: BTreeMap<IpAddr, Reserved>,
+    /// Pools that are there and have no book, and why not.
+    unusable: BTreeMap<PoolName, String>,
 }
 
 static NOTHING: Holding = Holding::new();
@@ -164,6 +166,11 @@ impl Allocation {
                 book.record_bytes += entry_bytes(&service, held.address);
             }
         }
+    }
+
+    /// The pools that are there and have no book, and why not: for those who name one.
+    pub fn set_unusable(&mut self, unusable: BTreeMap<PoolName, String>) {
+        self.unusable = unusable;
     }
 
     /// Closes a pool. Who holds an address of it goes on holding it.

@@ -13,6 +13,7 @@ use crate::name::{InterfaceName, PoolName, ServiceKey};
 use crate::network::{Network, NotAnnounced};
 use crate::object::{Condition, Family, Pool, PoolStatus, Protocol, Service, ServiceStatus};
 use crate::status::reason;
+use crate::text;
 
 /// The longest label value: Kubernetes, "Labels and Selectors".
 const LABEL_VALUE_LENGTH_MAX: usize = 63;
@@ -226,11 +227,11 @@ fn ready_condition(controller: &Controller, network: &Network, pool: &Pool) -> C
 }
 
 fn yes(reason: &str, message: String) -> Condition {
-    Condition { status: true, reason: reason.to_owned(), message }
+    Condition { status: true, reason: reason.to_owned(), message: text::message(&message).into_owned() }
 }
 
 fn no(reason: &str, message: &str) -> Condition {
-    Condition { status: false, reason: reason.to_owned(), message: message.to_owned() }
+    Condition { status: false, reason: reason.to_owned(), message: text::message(message).into_owned() }
 }
 
 /// A name is a DNS subdomain already: all that a label value asks besides is its length.

@@ -34,7 +34,7 @@ impl FromStr for InterfaceSelector {
     type Err = InvalidSelector;
 
     fn from_str(text: &str) -> Result<Self, InvalidSelector> {
-        let invalid = || InvalidSelector(text.to_owned());
+        let invalid = || InvalidSelector(crate::text::quoted(text).into_owned());
         let trimmed = text.trim();
         if let Some(address) = trimmed.strip_prefix("can_reach:") {
             return address.trim().parse().map(Self::CanReach).map_err(|_| invalid());

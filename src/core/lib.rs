@@ -31,4 +31,5 @@ pub mod reminders;
 pub mod replica;
 pub mod sharing;
 pub mod status;
+pub mod text;
 pub mod time;

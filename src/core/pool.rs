@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::object::Family;
+use crate::text;
 
 /// More ranges in one pool than this are a mistake, and every allocation would walk them.
 const RANGES_MAX: usize = 256;
@@ -87,10 +88,10 @@ impl AddressPool {
             let (family, range, kept_back) = parse_part(part)?;
             let pool = pool.get_or_insert(Self { family, ranges: Vec::new(), kept_back: Vec::new() });
             if family != pool.family {
-                return Err(InvalidPool::MixedFamilies(text.to_owned()));
+                return Err(InvalidPool::MixedFamilies(text::quoted(text).into_owned()));
             }
             if pool.ranges.iter().any(|other| other.overlaps(range)) {
-                return Err(InvalidPool::Overlap(part.to_owned()));
+                return Err(InvalidPool::Overlap(text::quoted(part).into_owned()));
             }
             if pool.ranges.len() == RANGES_MAX {
                 return Err(InvalidPool::TooManyRanges);
@@ -180,15 +181,16 @@ pub const fn number_of(address: IpAddr) -> u128 {
 }
 
 fn parse_part(part: &str) -> Result<(Family, AddressRange, Vec<u128>), InvalidPool> {
-    let syntax = || InvalidPool::Syntax(part.to_owned());
+    let quoted = || text::quoted(part).into_owned();
+    let syntax = || InvalidPool::Syntax(quoted());
     let (family, range, kept_back) = if let Some((first, last)) = part.split_once('-') {
         let first: IpAddr = first.trim().parse().map_err(|_| syntax())?;
         let last: IpAddr = last.trim().parse().map_err(|_| syntax())?;
         if Family::of(first) != Family::of(last) {
-            return Err(InvalidPool::MixedFamilies(part.to_owned()));
+            return Err(InvalidPool::MixedFamilies(quoted()));
         }
         if first > last {
-            return Err(InvalidPool::Reversed(part.to_owned()));
+            return Err(InvalidPool::Reversed(quoted()));
         }
         (Family::of(first), AddressRange { first: number_of(first), last: number_of(last) }, Vec::new())
     } else if part.contains('/') {
@@ -200,7 +202,7 @@ fn parse_part(part: &str) -> Result<(Family, AddressRange, Vec<u128>), InvalidPo
         (Family::of(address), AddressRange { first: number_of(address), last: number_of(address) }, Vec::new())
     };
     match unusable(family).iter().find(|(unusable, _)| unusable.overlaps(range)) {
-        Some((_, what)) => Err(InvalidPool::Unusable(part.to_owned(), what)),
+        Some((_, what)) => Err(InvalidPool::Unusable(quoted(), what)),
         None => Ok((family, range, kept_back)),
     }
 }

@@ -12,13 +12,14 @@ use super::{Kubectl, ObjectRef, PatchType, Scope};
 const VERBS: &str = "expected apply, get, annotate, label, delete, scale, rollout restart, set image, patch, drain, cordon or uncordon";
 
 /// Options that take a value: short form, long form.
-const VALUED: [(&str, &str); 8] = [
+const VALUED: [(&str, &str); 9] = [
     ("-n", "--namespace"),
     ("-f", "--filename"),
     ("-l", "--selector"),
     ("-o", "--output"),
     ("-p", "--patch"),
     ("--replicas", "--replicas"),
+    ("--subresource", "--subresource"),
     ("--type", "--type"),
     ("--wait", "--wait"),
 ];
@@ -149,7 +150,12 @@ fn patch(line: &mut Line) -> Result<Kubectl, String> {
     };
     let text = line.take("--patch").ok_or("kubectl patch: expected -p and a patch")?;
     let patch = serde_json::from_str(&text).map_err(|error| format!("kubectl patch -p: expected JSON: {error}"))?;
-    Ok(Kubectl::Patch { object, patch_type, patch })
+    let status = match line.take("--subresource").as_deref() {
+        None => false,
+        Some("status") => true,
+        Some(other) => return Err(format!("kubectl patch --subresource={other}: expected status")),
+    };
+    Ok(Kubectl::Patch { object, patch_type, patch, status })
 }
 
 /// kubectl's arguments, taken one by one.

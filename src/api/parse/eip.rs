@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use bellhop_core::name::ServiceKey;
 use bellhop_core::object::{Binding, Condition, Pool, PoolStatus, Protocol};
 use bellhop_core::pool::AddressPool;
+use bellhop_core::text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ fn protocol(text: &str) -> Protocol {
     match text.trim() {
         "layer2" => Protocol::Layer2,
         "" => Protocol::Other("bgp".to_owned()),
-        other => Protocol::Other(other.to_owned()),
+        other => Protocol::Other(text::quoted(other).into_owned()),
     }
 }
 

@@ -8,10 +8,14 @@ use std::net::IpAddr;
 
 use bellhop_core::name::ServiceKey;
 use bellhop_core::object::{Family, Protocol, Request, Service, ServiceStatus, TrafficPolicy};
+use bellhop_core::text;
 use k8s_openapi::api::core::v1::{Service as ApiService, ServiceSpec, ServiceStatus as ApiServiceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::keys;
+
+/// Pools that a Service may name: one of each family, and some to fall back on. What is beyond is not read.
+const POOLS_MAX: usize = 16;
 
 /// Reads a Service, whoever it belongs to.
 pub fn service(object: &ApiService) -> Service {
@@ -49,10 +53,10 @@ fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
     Request {
         invalid_address: addresses.as_ref().err().cloned(),
         addresses: addresses.unwrap_or_default(),
-        pools: annotation(&keys::POOL).into_iter().flat_map(listed).map(Into::into).collect(),
+        pools: annotation(&keys::POOL).into_iter().flat_map(listed).take(POOLS_MAX).map(|name| super::name(name).into()).collect(),
         protocol: annotation(&keys::PROTOCOL).map(|text| match text {
             "layer2" => Protocol::Layer2,
-            other => Protocol::Other(other.to_owned()),
+            other => Protocol::Other(text::quoted(other).into_owned()),
         }),
         policy: match spec.external_traffic_policy.as_deref() {
             Some("Local") => TrafficPolicy::Local,
@@ -75,22 +79,13 @@ fn listed(text: &str) -> impl Iterator<Item = &str> {
 fn addresses(text: &str) -> Result<BTreeMap<Family, IpAddr>, String> {
     let mut addresses = BTreeMap::new();
     for part in listed(text) {
-        let address: IpAddr = part.parse().map_err(|_| format!("`{}` is not an IP address", shortened(part)))?;
+        let address: IpAddr = part.parse().map_err(|_| format!("`{}` is not an IP address", text::quoted(part)))?;
         let family = Family::of(address);
         if let Some(other) = addresses.insert(family, address) {
             return Err(format!("{other} and {address} are both {family}: give one address, or one of each family"));
         }
     }
     Ok(addresses)
-}
-
-/// Of a text that somebody wrote, as much as belongs into a message.
-fn shortened(text: &str) -> String {
-    const LENGTH_MAX: usize = 64;
-    match text.char_indices().nth(LENGTH_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 fn family(text: &str) -> Option<Family> {
@@ -106,7 +101,7 @@ fn status(meta: &ObjectMeta, status: Option<&ApiServiceStatus>) -> ServiceStatus
     let ingress = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
     ServiceStatus {
         ingress: ingress.iter().filter_map(|ingress| ingress.ip.as_deref()?.parse::<IpAddr>().ok()).collect(),
-        node: super::first_of(meta.annotations.as_ref(), &keys::LAYER2).map(Into::into),
+        node: super::first_of(meta.annotations.as_ref(), &keys::LAYER2).map(|node| super::name(node).into()),
         pool: super::first_of(meta.labels.as_ref(), &keys::POOL).map(Into::into),
         assigned: super::condition(conditions, keys::CONDITION_ASSIGNED),
         announced: super::condition(conditions, keys::CONDITION_ANNOUNCED),

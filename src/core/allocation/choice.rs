@@ -185,13 +185,10 @@ impl Allocation {
     }
 
     fn open_book(&self, name: &PoolName) -> Result<&Book, Refusal> {
-        let unknown =
-            || refuse(reason::UNKNOWN_EIP, format!("there is no usable Eip {name}: create it, or name another (`kubectl get eip`)"));
-        let book = self.books.get(name).ok_or_else(unknown)?;
-        match &book.offer.closed {
-            Some(why) => Err(refuse(reason::EIP_NOT_USABLE, format!("Eip {name} hands out no address: {why}"))),
-            None => Ok(book),
-        }
+        let unknown = || refuse(reason::UNKNOWN_EIP, format!("there is no Eip {name}: create it, or name another (`kubectl get eip`)"));
+        let unusable = |why: &String| refuse(reason::EIP_NOT_USABLE, format!("Eip {name} hands out no address: {why}"));
+        let book = self.books.get(name).ok_or_else(|| self.unusable.get(name).map_or_else(unknown, unusable))?;
+        book.offer.closed.as_ref().map_or(Ok(book), |why| Err(unusable(why)))
     }
 }
 

@@ -23,6 +23,7 @@ impl Controller {
             let (is_default, priority, binding) = (pool.is_default, pool.priority, pool.binding.clone());
             self.allocation.set_pool(&pool.name, addresses, Offer { closed, is_default, priority, binding });
         }
+        self.allocation.set_unusable(self.pools.values().filter_map(|pool| Some((pool.name.clone(), unusable_because(pool)?))).collect());
         let gone = self.allocation.pools().filter(|name| !self.pools.get(*name).is_some_and(is_open_book));
         for name in gone.cloned().collect::<Vec<PoolName>>() {
             self.allocation.remove_pool(&name);
@@ -44,8 +45,17 @@ impl Controller {
     }
 }
 
+/// Why a pool is none of ours to hand out.
+fn unusable_because(pool: &Pool) -> Option<String> {
+    match (&pool.protocol, &pool.addresses) {
+        (Protocol::Other(protocol), _) => Some(format!("its protocol `{protocol}` is not served, only layer2 is")),
+        (Protocol::Layer2, Err(error)) => Some(format!("its spec.address is invalid: {error}")),
+        (Protocol::Layer2, Ok(_)) => None,
+    }
+}
+
 fn is_open_book(pool: &Pool) -> bool {
-    pool.protocol == Protocol::Layer2 && pool.addresses.is_ok()
+    unusable_because(pool).is_none()
 }
 
 fn closed_because(pool: &Pool, conflict: Option<&PoolName>) -> Option<String> {
