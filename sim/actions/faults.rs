@@ -257,5 +257,6 @@ fn api_fault(api: &Api) -> apiserver::Fault {
             Gone::Http => apiserver::Gone::Http,
             Gone::Stream => apiserver::Gone::Stream,
         }),
+        ..apiserver::Fault::default()
     }
 }

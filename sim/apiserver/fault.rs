@@ -4,7 +4,7 @@
 //! that stand for it, merged ([`Fault::and`]). Chance is drawn from one stream per client and kind of fault, so that a fault that is taken
 //! away leaves the draws of all others as they were. What becomes of a request then is `serve`'s business, of a watch `watch`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -32,6 +32,9 @@ pub struct Fault {
     pub cut_watches: Option<Duration>,
     /// A watch from a version that is not the newest is told 410, as if all history had been compacted.
     pub gone: Option<Gone>,
+    /// What it may not do, as if a rule of RBAC had been taken away: verb and resource, as in `patch` and `eips/status.network.kubesphere.io`. A watch that runs
+    /// goes on: the right to it is asked for when it begins.
+    pub forbidden: BTreeSet<(String, String)>,
 }
 
 /// From the shortest to the longest; each length between is as likely.
@@ -83,6 +86,7 @@ impl Fault {
         self.stale = self.stale.max(other.stale);
         self.cut_watches = [self.cut_watches, other.cut_watches].into_iter().flatten().min();
         self.gone = self.gone.max(other.gone);
+        self.forbidden.extend(other.forbidden.iter().cloned());
         self
     }
 }

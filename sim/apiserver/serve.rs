@@ -100,8 +100,12 @@ fn answer(server: &ApiServer, request: &Request, fault: &Fault, connection: &Con
         engine.tell_request(request, &Subject::of(request), Outcome::Answered(status), false);
         return Sent::Answer(response);
     }
-    let before = engine.writes();
     let mut subject = Subject::of(request);
+    if let Some(error) = forbidden(request, &subject, fault) {
+        engine.tell_request(request, &subject, Outcome::Answered(error.code), false);
+        return Sent::Answer(dispatch::json_response(error.code, &error.to_status(), &[]));
+    }
+    let before = engine.writes();
     let response = dispatch::answer(server, &mut engine, request, &mut subject);
     let (code, changed) = (response.status().as_u16(), engine.writes() != before);
     let dies = changed && dies(&mut engine, request, connection);
@@ -114,6 +118,15 @@ fn answer(server: &ApiServer, request: &Request, fault: &Fault, connection: &Con
         (false, true) => Sent::Nothing,
         (false, false) => Sent::Answer(response),
     }
+}
+
+/// What RBAC says to a request that no rule allows.
+fn forbidden(request: &Request, subject: &Subject, fault: &Fault) -> Option<ApiError> {
+    let (plural, group) = subject.resource.split_once('.').unwrap_or((&subject.resource, ""));
+    let plural = if subject.subresource.is_empty() { plural.to_owned() } else { format!("{plural}/{}", subject.subresource) };
+    let full = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
+    let is_forbidden = fault.forbidden.contains(&(subject.verb.to_owned(), full));
+    is_forbidden.then(|| ApiError::no_right(&request.client.to_string(), subject, &plural, group))
 }
 
 /// Counts a write that took effect, if its writer is to die at one.

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::record::Subject;
 use crate::registry::Kind;
 
 /// A refused request: everything of a `Status` object.
@@ -84,6 +85,20 @@ impl ApiError {
     /// 403 for what the object's state forbids.
     pub(crate) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         Self::new(403, "Forbidden", format!("{} \"{name}\" is forbidden: {why}", kind.resource)).about(kind, name)
+    }
+
+    /// 403 for what the client has no right to (apiserver `responsewriters.Forbidden`).
+    pub(crate) fn no_right(client: &str, subject: &Subject, plural: &str, group: &str) -> Self {
+        let name = if subject.name.is_empty() { String::new() } else { format!(" \"{}\"", subject.name) };
+        let scope = if subject.namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace \"{}\"", subject.namespace)
+        };
+        let why = format!("User \"{client}\" cannot {} resource \"{plural}\" in API group \"{group}\" {scope}", subject.verb);
+        let mut error = Self::new(403, "Forbidden", format!("{}{name} is forbidden: {why}", subject.resource));
+        error.details = json!({"name": subject.name, "group": group, "kind": subject.resource.split('.').next()});
+        error
     }
 
     /// 405.

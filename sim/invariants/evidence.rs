@@ -126,7 +126,9 @@ impl Evidence {
     /// All versions of all Services, in order.
     pub(super) fn services(&self) -> impl Iterator<Item = Version<'_>> {
         self.writes.iter().filter(|record| record.resource == "services").map(|record| {
-            let pool = mark(&record.object, "labels", bellhop_api::keys::POOL_LABEL);
+            // What OpenELB wrote stays in its spelling.
+            let pools = bellhop_api::keys::POOL.map(|key| mark(&record.object, "labels", key));
+            let pool = pools.into_iter().find(|pool| !pool.is_empty()).unwrap_or_default();
             Version {
                 at: moment(record),
                 client: record.client.as_str(),

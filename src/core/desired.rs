@@ -185,8 +185,8 @@ fn pool_condition(controller: &Controller, network: &Network, pool: &Pool) -> Co
         return no(
             reason::DELETING,
             &format!(
-                "waits for the Services that use it: {}. Delete them or let them name another Eip; or end it now, and they keep their addresses: \
-                 kubectl patch eip {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
+                "waits for the Services that use it: {}. Delete them or let them name another Eip. To end it now (their addresses stay, \
+                 unannounced, for an Eip of this name): kubectl patch eip {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
                 named(users.into_iter()),
                 pool.name
             ),

@@ -126,6 +126,25 @@ fn a_refusal_is_a_status_as_kube_apiserver_sends_it() {
 }
 
 #[test]
+fn what_a_client_has_no_right_to_is_refused_with_verb_and_resource_and_the_rest_goes_on() {
+    run(async {
+        let world = World::new();
+        world.create("a").await;
+        let forbidden = [("patch".to_owned(), "configmaps".to_owned())].into();
+        world.fault(Fault { forbidden, ..Fault::default() });
+        let patch = Patch::Merge(json!({"data": {"key": "1"}}));
+        let refused = world.ours.patch("a", &PatchParams::default(), &patch).await.expect_err("no right");
+        let kube::Error::Api(status) = refused else { panic!("{refused}") };
+        assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+        let said =
+            r#"configmaps "a" is forbidden: User "ours" cannot patch resource "configmaps" in API group "" in the namespace "default""#;
+        assert_eq!(status.message, said);
+        assert_eq!(value(&world.ours.get("a").await.expect("another verb")), "0");
+        assert!(world.others.patch("a", &PatchParams::default(), &patch).await.is_ok(), "another client");
+    });
+}
+
+#[test]
 fn a_write_whose_answer_is_lost_has_taken_effect() {
     run(async {
         let world = World::new();

@@ -202,7 +202,7 @@ fn record_full(pool: &PoolName) -> Refusal {
 
 fn family_mismatch(what: &str, request: &Request) -> Refusal {
     let wanted: Vec<String> = request.families.iter().map(ToString::to_string).collect();
-    let message = format!("{what}, and the Service's spec.ipFamilies are {}: name another, or change them", wanted.join(" and "));
+    let message = format!("{what}, and the Service asks for {}: name another, or change spec.ipFamilies", wanted.join(" and "));
     refuse(reason::FAMILY_MISMATCH, message)
 }
 
