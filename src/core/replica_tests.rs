@@ -749,6 +749,34 @@ fn a_record_that_the_api_refuses_is_told_on_the_service_that_waits_for_it() {
     assert_eq!(events.iter().filter(|event| event.reason == "WriteRefused" && event.subject == subject).count(), 1);
 }
 
+#[test]
+fn neither_a_disabled_pool_nor_a_better_one_moves_what_is_assigned() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("lan", "192.168.0.91-192.168.0.100"));
+    bench.add_service(service("web", 1));
+    bench.sync();
+    let disabled = Pool { disabled: true, ..bench.pools[&PoolName::from("lan")].clone() };
+    bench.add_pool(disabled);
+    bench.add_pool(Pool { created: 2, is_default: true, priority: -1, ..pool("better", "192.168.0.81") });
+    bench.drain();
+    assert_eq!(bench.status("web").ingress, [IpAddr::V4(VIP)]);
+    bench.add_service(service("next", 2));
+    bench.drain();
+    assert_eq!(bench.status("next").ingress, [IpAddr::from([192, 168, 0, 81])]);
+}
+
+#[test]
+fn a_pool_whose_name_fits_no_label_is_recorded_without_one() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool(&"a".repeat(64), "192.168.0.91"));
+    bench.add_service(service("web", 1));
+    bench.sync();
+    assert_eq!((bench.status("web").ingress.len(), bench.status("web").pool.clone()), (1, None));
+    let (writes, status) = (bench.writes, bench.status("web").clone());
+    bench.pass(Duration::from_secs(60));
+    assert_eq!((bench.writes, bench.status("web")), (writes, &status));
+}
+
 /// What a user can do, one at a time.
 #[derive(Clone, Debug)]
 enum Step {
