@@ -59,6 +59,17 @@ pub(crate) fn follow(segment: &str, file: &Path, report: Reporter) -> Result<()>
     Ok(())
 }
 
+/// All ARP frames that a file holds by now, with the time since 1970.
+pub(crate) fn read(segment: &str, file: &Path) -> Result<Vec<(Duration, ArpFrame)>> {
+    let mut unread = std::fs::read(file)?;
+    unread.drain(..FILE_HEADER.min(unread.len()));
+    let mut frames = Vec::new();
+    while let Some((at, frame)) = record(&mut unread) {
+        frames.extend(arp(segment, &frame).map(|frame| (at, frame)));
+    }
+    Ok(frames)
+}
+
 /// Takes the first record off, if it is complete: when it was captured, and the frame.
 fn record(unread: &mut Vec<u8>) -> Option<(Duration, Vec<u8>)> {
     let word = |index: usize| Some(u32::from_ne_bytes(unread.get(4 * index..4 * index + 4)?.try_into().ok()?));

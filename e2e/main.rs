@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use bellhop_e2e::kind::suite::NodeImage;
+use bellhop_e2e::kind::{self, Family, Proxy};
 use bellhop_e2e::suite::{self, Suite, UNPLAYABLE};
 use bellhop_e2e::world::{NetnsWorld, Programs};
 use bellhop_scenario::PlayError;
@@ -41,6 +43,35 @@ enum Command {
         /// Beginnings of names; all experiments without
         names: Vec<String>,
     },
+    /// Run the tests on real Kubernetes: a kind cluster, and a client on the nodes' own LAN
+    Kind {
+        /// How kube-proxy brings packets to pods
+        #[arg(long, value_enum, default_value = "iptables")]
+        proxy: Proxy,
+        /// Which addresses the cluster has
+        #[arg(long, value_enum, default_value = "ipv4")]
+        family: Family,
+        /// A node image of the engine at hand
+        #[arg(long, conflicts_with = "node_image")]
+        image: Option<String>,
+        /// The folder that kind-config/node-image/build made; the engine is then one of our own
+        #[arg(long, required_unless_present = "image")]
+        node_image: Option<PathBuf>,
+        /// An archive with Bellhop's image
+        #[arg(long)]
+        bellhop: PathBuf,
+        /// An archive with the image that stands in for luksa/kubia
+        #[arg(long)]
+        kubia: PathBuf,
+        /// Where an engine of our own keeps its data
+        #[arg(long, default_value = "target/kind")]
+        cache: PathBuf,
+        /// Where captures and logs go
+        #[arg(long, default_value = "target/e2e/kind")]
+        out: PathBuf,
+        /// Names of tests; all without
+        names: Vec<String>,
+    },
     /// Play one file and print what every machine showed
     Play {
         /// The scenario
@@ -55,6 +86,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
         Command::Fidelity { jobs, names } => fidelity(jobs, &names),
+        Command::Kind { proxy, family, image, node_image, bellhop, kubia, cache, out, names } => {
+            let node = node_image.map(NodeImage::Made).or(image.map(NodeImage::Named));
+            node.context("no node image")
+                .and_then(|node| kind(kind::suite::Options { proxy, family, names, node, bellhop, kubia, cache, out }))
+        }
         Command::Play { file, out } => play_one(file, out),
     };
     match result {
@@ -99,6 +135,16 @@ fn fidelity(jobs: usize, names: &[String]) -> Result<u8> {
     root()?;
     let simulator = std::env::current_exe()?.with_file_name("bellhop-sim");
     Ok(u8::from(!bellhop_e2e::fidelity::run(&simulator, jobs, names)?))
+}
+
+fn kind(mut options: kind::suite::Options) -> Result<u8> {
+    root()?;
+    // Absolute paths: an engine of our own has a folder of its own.
+    std::fs::create_dir_all(&options.cache).and_then(|()| std::fs::create_dir_all(&options.out))?;
+    for path in [&mut options.bellhop, &mut options.kubia, &mut options.cache, &mut options.out] {
+        *path = path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
+    }
+    Ok(u8::from(!kind::suite::run(&options)?))
 }
 
 fn play_one(file: PathBuf, out: PathBuf) -> Result<u8> {

@@ -60,9 +60,15 @@ impl Namespace {
     }
 }
 
+/// A command as it would be typed, without what [`crate::process::mortal`] puts before it.
+fn describe(command: &Command) -> String {
+    let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).map(|word| word.to_string_lossy()).collect();
+    words.join(" ").trim_start_matches("setpriv --pdeathsig KILL -- ").to_owned()
+}
+
 /// Runs a program to its end; its standard output, or what it complained of.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
-    let what = format!("{command:?}").replace('"', "");
+    let what = describe(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("failed to run {what}"))?;
     if !output.status.success() {
         bail!("{what}: {}", String::from_utf8_lossy(&output.stderr).trim());

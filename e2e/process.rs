@@ -59,6 +59,11 @@ impl Process {
         }
     }
 
+    /// Its number; what `setpriv` was started for has it too.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

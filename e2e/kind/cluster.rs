@@ -1,0 +1,141 @@
+//! A kind cluster of one control plane and two workers on a network of the engine with the tutorial's addresses, and Bellhop in it.
+//!
+//! What a node is called and which MAC it has is kind's business; which node got which address differs from run to run.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::docker::Docker;
+use super::{Family, Proxy};
+
+/// The cluster's name; nodes are called after it.
+pub(crate) const NAME: &str = "bellhop";
+/// The engine's network, and its bridge: names have at most fifteen letters.
+const NETWORK: &str = "bellhop-kind";
+const BRIDGE: &str = "bellhop-kind";
+/// The tutorial's. Nodes get the first addresses after the gateway's, which is .1.
+const IPV4: &str = "192.168.0.0/24";
+/// The same in private IPv6 addresses (RFC 4193).
+const IPV6: &str = "fd00:192:168::/64";
+
+/// A cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) docker: Arc<Docker>,
+    pub(crate) nodes: Vec<Node>,
+    /// The bridge that is the nodes' LAN.
+    pub(crate) bridge: &'static str,
+    kubeconfig: PathBuf,
+}
+
+/// A node, as the LAN sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
+    pub(crate) mac: String,
+    /// The bridge's end of its cable.
+    cable: String,
+}
+
+impl Cluster {
+    /// Creates it from `kind-config/three-nodes.yaml`. What was there of that name goes first.
+    pub(crate) fn create(docker: &Arc<Docker>, proxy: Proxy, family: Family, out: &Path) -> Result<Self> {
+        let mut cluster = Self { docker: docker.clone(), nodes: Vec::new(), bridge: BRIDGE, kubeconfig: out.join("kubeconfig") };
+        Self::remove(docker);
+        let ipv6 = if family == Family::Ipv4 { String::new() } else { format!(" --ipv6 --subnet {IPV6}") };
+        let name = format!("--opt com.docker.network.bridge.name={BRIDGE}");
+        docker.run(&format!("docker network create --driver bridge {name} --subnet {IPV4}{ipv6} {NETWORK}"))?;
+        let config = out.join("cluster.yaml");
+        let text = include_str!("../../kind-config/three-nodes.yaml");
+        let text = text.replace("kubeProxyMode: iptables", &format!("kubeProxyMode: {proxy}"));
+        std::fs::write(&config, text.replace("ipFamily: ipv4", &format!("ipFamily: {family}")))?;
+        let mut kind = docker.command("kind");
+        kind.args(["create", "cluster", "--name", NAME, "--image", &docker.image, "--wait", "120s", "--retain", "--config"]).arg(&config);
+        kind.arg("--kubeconfig").arg(&cluster.kubeconfig).env("KIND_EXPERIMENTAL_DOCKER_NETWORK", NETWORK);
+        docker.inside(&mut kind)?;
+        let names = docker.run(&format!("kind get nodes --name {NAME}"))?;
+        cluster.nodes = names.split_whitespace().map(|name| cluster.find(name)).collect::<Result<_>>()?;
+        cluster.nodes.sort_by_key(|node| node.ip);
+        Ok(cluster)
+    }
+
+    /// Reads from inside a node what the LAN sees of it.
+    fn find(&self, name: &str) -> Result<Node> {
+        let ip = self
+            .docker
+            .run(&format!("docker inspect --format {{{{range.NetworkSettings.Networks}}}}{{{{.IPAddress}}}}{{{{end}}}} {name}"))?;
+        let mac = self.on_node(name, "cat /sys/class/net/eth0/address")?.trim().to_owned();
+        let index: u64 = self.on_node(name, "cat /sys/class/net/eth0/iflink")?.trim().parse().context("a node without a cable")?;
+        let links: serde_json::Value = serde_json::from_str(&self.docker.namespace.ip("-j link show")?)?;
+        let link = links.as_array().into_iter().flatten().find(|link| link["ifindex"] == index);
+        let cable =
+            link.and_then(|link| link["ifname"].as_str()).with_context(|| format!("nobody holds the other end of {name}'s cable"))?;
+        Ok(Node { name: name.to_owned(), ip: ip.trim().parse().context("a node without an address")?, mac, cable: cable.to_owned() })
+    }
+
+    /// Runs a shell's line on a node.
+    pub(crate) fn on_node(&self, node: &str, line: &str) -> Result<String> {
+        let mut command = self.docker.command("docker");
+        command.args(["exec", node, "sh", "-c", line]);
+        self.docker.inside(&mut command)
+    }
+
+    /// `kubectl`, as the operator of this cluster types it in the repository.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut command = self.docker.command("timeout");
+        // Nothing that is typed here takes as long; a server that does not answer must not hold everything up.
+        command.args(["180", "kubectl"]).env("KUBECONFIG", &self.kubeconfig);
+        command.env("KUBECACHEDIR", self.kubeconfig.with_extension("cache")).env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Runs kubectl with words divided by blanks.
+    pub(crate) fn run(&self, line: &str) -> Result<String> {
+        self.docker.inside(self.kubectl().args(line.split(' ')))
+    }
+
+    /// Pulls a node's cable out of the switch, or puts it back.
+    pub(crate) fn cable(&self, node: &Node, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        self.docker.namespace.ip(&format!("link set {} {state}", node.cable)).map(drop)
+    }
+
+    /// The node of a name.
+    pub(crate) fn node(&self, name: &str) -> Result<&Node> {
+        self.nodes.iter().find(|node| node.name == name).with_context(|| format!("no node is called `{name}`"))
+    }
+
+    /// Installs Bellhop as a user does, from an archive with its image and from `deploy/`.
+    pub(crate) fn install(&self, archive: &Path) -> Result<()> {
+        self.docker.run(&format!("kind load image-archive {} --name {NAME}", archive.display()))?;
+        self.run("apply -k deploy")?;
+        self.run("rollout status deployment bellhop -n bellhop-system --timeout=120s").map(drop)
+    }
+
+    /// What runs, in lines.
+    pub(crate) fn versions(&self) -> Result<String> {
+        let kind = self.docker.run("kind version")?;
+        let mut docker = self.docker.command("docker");
+        let docker = self.docker.inside(docker.args(["version", "--format", "docker {{.Server.Version}}"]))?;
+        let kubernetes = self.run("version")?;
+        let node = self.on_node(&self.nodes[0].name, "containerd --version; uname -sr")?;
+        Ok(format!("{kind}{docker}{kubernetes}{node}"))
+    }
+
+    /// Logs of all nodes, for whoever has to find out what happened.
+    pub(crate) fn export_logs(&self, out: &Path) {
+        let _ = self.docker.run(&format!("kind export logs --name {NAME} {}", out.display()));
+    }
+
+    /// Takes everything away that [`Cluster::create`] makes. May be called from any thread, and when there is nothing.
+    pub(crate) fn remove(docker: &Docker) {
+        // Each fails when there is nothing of the kind. The kubeconfig is a file of the run.
+        let _ = docker.run(&format!("kind delete cluster --name {NAME} --kubeconfig /dev/null"));
+        let _ = docker.run(&format!("docker network rm {NETWORK}"));
+    }
+}

@@ -1,0 +1,3 @@
+module kubia
+
+go 1.19

@@ -1,0 +1,141 @@
+//! A client that asks all the time: with a new HTTP connection for each request, and by ARP past its own neighbor table.
+//!
+//! Both run in threads of their own until they are stopped, and then say what they saw.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+use super::machine::{Machine, NIC};
+use crate::http;
+use crate::namespace::run;
+use crate::process::mortal;
+
+/// From the beginning of one question to that of the next.
+const EVERY: Duration = Duration::from_millis(100);
+/// So long a question may take before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What asks all the time.
+pub(crate) struct Probe {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Asked>>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// When each question began, and the answer if there was one.
+    answers: Vec<(Instant, Option<String>)>,
+}
+
+impl Probe {
+    /// Asks a server for `/`, again and again.
+    pub(crate) fn curl(machine: &Machine, server: SocketAddr) -> Self {
+        Self::start(machine, move || {
+            let (status, mut body) = http::get(server, "/", Some(PATIENCE)).ok()?;
+            let mut text = String::new();
+            body.read_to_string(&mut text).ok()?;
+            (status == 200).then_some(text)
+        })
+    }
+
+    /// Asks the LAN who has an address, again and again; the answer names a MAC.
+    pub(crate) fn arping(machine: &Machine, address: std::net::Ipv4Addr) -> Self {
+        Self::start(machine, move || {
+            let mut command = mortal("arping");
+            command.args(["-f", "-b", "-c", "1", "-w", "1", "-I", NIC, &address.to_string()]);
+            let printed = run(&mut command).ok()?;
+            let (_, rest) = printed.split_once('[')?;
+            rest.split_once(']').map(|(mac, _)| mac.to_lowercase())
+        })
+    }
+
+    fn start(machine: &Machine, mut ask: impl FnMut() -> Option<String> + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (namespace, stopped) = (machine.namespace.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            namespace.enter()?;
+            let mut asked = Asked::default();
+            while !stopped.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                asked.answers.push((began, ask()));
+                std::thread::sleep(EVERY.saturating_sub(began.elapsed()));
+            }
+            Ok(asked)
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) -> Result<Asked> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow!("a probe panicked"))?
+    }
+}
+
+impl Asked {
+    /// How many questions there were.
+    pub(crate) fn questions(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// How many had no answer.
+    pub(crate) fn lost(&self) -> usize {
+        self.answers.iter().filter(|(_, answer)| answer.is_none()).count()
+    }
+
+    /// The longest time from the beginning of a question without an answer to that of the next one with an answer, or the last.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        let mut longest = Duration::ZERO;
+        let mut silent_since = None;
+        for (at, answer) in &self.answers {
+            let since = *silent_since.get_or_insert(*at);
+            if answer.is_some() {
+                silent_since = None;
+            }
+            longest = longest.max(at.duration_since(since));
+        }
+        longest
+    }
+
+    /// Each different answer, in the order of the first of its kind.
+    pub(crate) fn answers(&self) -> Vec<&str> {
+        let mut different: Vec<&str> = Vec::new();
+        for answer in self.answers.iter().filter_map(|(_, answer)| answer.as_deref()) {
+            if !different.contains(&answer) {
+                different.push(answer);
+            }
+        }
+        different
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(answers: &[(u64, Option<&str>)]) -> Asked {
+        let start = Instant::now();
+        let answers = answers.iter().map(|(at, answer)| (start + Duration::from_millis(*at), answer.map(str::to_owned)));
+        Asked { answers: answers.collect() }
+    }
+
+    #[test]
+    fn a_silence_lasts_from_the_first_lost_question_to_the_next_answer() {
+        let seen = asked(&[(0, Some("a")), (100, None), (200, None), (300, Some("b")), (400, None), (500, Some("a"))]);
+        assert_eq!((seen.questions(), seen.lost(), seen.longest_silence().as_millis()), (6, 3, 200));
+        assert_eq!(seen.answers(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_silence_that_does_not_end_counts_to_the_last_question() {
+        assert_eq!(asked(&[(0, Some("a")), (100, None), (900, None)]).longest_silence().as_millis(), 800);
+        assert_eq!(asked(&[(0, Some("a")), (100, Some("a"))]).longest_silence(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,72 @@
+//! What an operator does to a cluster that works.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{ADDRESS, Policy, SERVICE, answers, keeps_its_address, pods_are_ready, tutorial_runs};
+use crate::kind::case::{Case, SOON};
+use crate::kind::patience::wait_for;
+
+/// A replica that stops gives the Lease back, and the other tries every second; two hand-overs may follow each other in one roll-out.
+const HANDED_OVER: Duration = Duration::from_secs(4);
+/// Endpoints, the choice of another node, the frames, and kube-proxy's rules there: each a fraction of a second on a machine that has nothing else to do.
+const MOVED: Duration = Duration::from_secs(5);
+
+/// Cordoned nodes take no new pods; what they carry is not a pod.
+pub(super) fn cordoning_moves_nothing(case: &Case<'_>) -> Result<String> {
+    tutorial_runs(case, Policy::Cluster)?;
+    let carrier = case.carrier(SERVICE)?;
+    let curls = case.keep_curling(ADDRESS)?;
+    for node in &case.bench.cluster.nodes {
+        case.kubectl(&format!("cordon {}", node.name))?;
+    }
+    std::thread::sleep(Duration::from_secs(4));
+    let curls = curls.stop()?;
+    ensure!(case.carrier(SERVICE)? == carrier, "the address has moved");
+    ensure!(curls.lost() == 0, "{} of {} requests were lost", curls.lost(), curls.questions());
+    Ok(format!("0 of {} requests lost", curls.questions()))
+}
+
+/// Under Local an address follows the pods.
+pub(super) fn a_drained_node_hands_over_under_local(case: &Case<'_>) -> Result<String> {
+    tutorial_runs(case, Policy::Local)?;
+    let carrier = case.carrier(SERVICE)?;
+    let curls = case.keep_curling(ADDRESS)?;
+    std::thread::sleep(Duration::from_secs(1));
+    case.kubectl(&format!("drain {} --ignore-daemonsets --delete-emptydir-data --timeout=120s", carrier.name))?;
+    wait_for("another node", SOON, || {
+        let now = case.carrier(SERVICE)?;
+        ensure!(now != carrier, "{} carries the address", now.name);
+        Ok(())
+    })?;
+    pods_are_ready(case)?;
+    answers(case, ADDRESS)?;
+    let second = case.carrier(SERVICE)?;
+    case.kubectl(&format!("uncordon {}", carrier.name))?;
+    std::thread::sleep(Duration::from_secs(4));
+    let curls = curls.stop()?;
+    ensure!(case.carrier(SERVICE)? == second, "the node that is back has pulled the address back");
+    keeps_its_address(case)?;
+    let silence = curls.longest_silence();
+    ensure!(silence < MOVED, "the client was blind for {silence:?}");
+    Ok(format!("{} of {} requests lost, blind for {:.1} s", curls.lost(), curls.questions(), silence.as_secs_f64()))
+}
+
+/// An upgrade of Bellhop is no outage of what it serves.
+pub(super) fn bellhop_is_rolled_out(case: &Case<'_>) -> Result<String> {
+    tutorial_runs(case, Policy::Cluster)?;
+    let carrier = case.carrier(SERVICE)?;
+    let (curls, questions) = (case.keep_curling(ADDRESS)?, case.keep_asking(ADDRESS)?);
+    case.kubectl("rollout restart deployment bellhop -n bellhop-system")?;
+    case.kubectl("rollout status deployment bellhop -n bellhop-system --timeout=150s")?;
+    std::thread::sleep(Duration::from_secs(3));
+    let (curls, questions) = (curls.stop()?, questions.stop()?);
+    ensure!(case.carrier(SERVICE)? == carrier, "the address has moved");
+    keeps_its_address(case)?;
+    ensure!(questions.answers() == [&carrier.mac], "answers named {:?}, and {} has {}", questions.answers(), carrier.name, carrier.mac);
+    let silence = questions.longest_silence();
+    ensure!(silence < HANDED_OVER, "nobody answered for {silence:?}");
+    ensure!(curls.lost() == 0, "{} of {} requests were lost", curls.lost(), curls.questions());
+    Ok(format!("no ARP answer for {:.1} s; 0 of {} requests lost", silence.as_secs_f64(), curls.questions()))
+}
