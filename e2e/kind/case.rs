@@ -72,6 +72,7 @@ impl<'a> Case<'a> {
             self.bench.cluster.cable(node, true)?;
             self.kubectl(&format!("uncordon {}", node.name))?;
         }
+        self.kubectl("annotate nodes --all layer2.porter.kubesphere.io/v1alpha1-")?;
         // The API server's own Service is labelled as a component.
         self.kubectl("delete services -l !component --wait=false")?;
         self.kubectl("delete deployments --all --wait=false")?;
@@ -99,13 +100,6 @@ impl<'a> Case<'a> {
         let mut command = self.bench.cluster.kubectl();
         command.arg("patch").args(what.split(' ')).args(["--type=merge", "-p", patch]);
         self.type_in(&format!("kubectl patch {what} --type=merge -p '{patch}'"), || self.bench.cluster.docker.inside(&mut command))
-    }
-
-    /// Applies a manifest that the test wrote.
-    pub(crate) fn apply_text(&self, name: &str, text: &str) -> Result<String> {
-        let file = self.out.join(name);
-        std::fs::write(&file, text)?;
-        self.kubectl(&format!("apply -f {}", file.display()))
     }
 
     /// Types a program's line on the client; what it printed, also when it ended badly.

@@ -1,8 +1,10 @@
 //! A kind cluster of one control plane and two workers on a network of the engine with the tutorial's addresses, and Bellhop in it.
 //!
-//! What a node is called and which MAC it has is kind's business; which node got which address differs from run to run.
+//! kind starts its nodes at once and leaves addresses to the engine. A program in the place of `docker` gives each node the name, the address
+//! and the MAC that the tutorial's machine has, so that the tutorial's commands can be typed as printed.
 
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -17,10 +19,16 @@ pub(crate) const NAME: &str = "bellhop";
 /// The engine's network, and its bridge: names have at most fifteen letters.
 const NETWORK: &str = "bellhop-kind";
 const BRIDGE: &str = "bellhop-kind";
-/// The tutorial's. Nodes get the first addresses after the gateway's, which is .1.
+/// The tutorial's.
 const IPV4: &str = "192.168.0.0/24";
 /// The same in private IPv6 addresses (RFC 4193).
 const IPV6: &str = "fd00:192:168::/64";
+/// kind's name for a node's container, and the tutorial's machine: name, last part of its addresses, MAC.
+const MACHINES: [(&str, &str, u8, &str); 3] = [
+    ("bellhop-control-plane", "master1", 2, "52:54:22:a3:9a:d9"),
+    ("bellhop-worker", "worker-p001", 3, "52:54:22:3a:e6:6e"),
+    ("bellhop-worker2", "worker-p002", 4, "52:54:22:37:6c:7b"),
+];
 
 /// A cluster.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) ip: IpAddr,
     pub(crate) mac: String,
+    /// What the engine calls it.
+    container: String,
     /// The bridge's end of its cable.
     cable: String,
 }
@@ -57,31 +67,32 @@ impl Cluster {
         let mut kind = docker.command("kind");
         kind.args(["create", "cluster", "--name", NAME, "--image", &docker.image, "--wait", "120s", "--retain", "--config"]).arg(&config);
         kind.arg("--kubeconfig").arg(&cluster.kubeconfig).env("KIND_EXPERIMENTAL_DOCKER_NETWORK", NETWORK);
+        let path = std::env::var("PATH").unwrap_or_default();
+        kind.env("PATH", format!("{}:{path}", docker_that_names_machines(out, family)?.display()));
         docker.inside(&mut kind)?;
-        let names = docker.run(&format!("kind get nodes --name {NAME}"))?;
-        cluster.nodes = names.split_whitespace().map(|name| cluster.find(name)).collect::<Result<_>>()?;
-        cluster.nodes.sort_by_key(|node| node.ip);
+        cluster.nodes = MACHINES.iter().map(|(container, name, ..)| cluster.find(container, name)).collect::<Result<_>>()?;
         Ok(cluster)
     }
 
     /// Reads from inside a node what the LAN sees of it.
-    fn find(&self, name: &str) -> Result<Node> {
-        let ip = self
-            .docker
-            .run(&format!("docker inspect --format {{{{range.NetworkSettings.Networks}}}}{{{{.IPAddress}}}}{{{{end}}}} {name}"))?;
-        let mac = self.on_node(name, "cat /sys/class/net/eth0/address")?.trim().to_owned();
-        let index: u64 = self.on_node(name, "cat /sys/class/net/eth0/iflink")?.trim().parse().context("a node without a cable")?;
+    fn find(&self, container: &str, name: &str) -> Result<Node> {
+        let format = "{{range.NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let ip = self.docker.run(&format!("docker inspect --format {format} {container}"))?;
+        let read = |file: &str| self.docker.run(&format!("docker exec {container} cat /sys/class/net/eth0/{file}"));
+        let mac = read("address")?.trim().to_owned();
+        let index: u64 = read("iflink")?.trim().parse().context("a node without a cable")?;
         let links: serde_json::Value = serde_json::from_str(&self.docker.namespace.ip("-j link show")?)?;
         let link = links.as_array().into_iter().flatten().find(|link| link["ifindex"] == index);
         let cable =
             link.and_then(|link| link["ifname"].as_str()).with_context(|| format!("nobody holds the other end of {name}'s cable"))?;
-        Ok(Node { name: name.to_owned(), ip: ip.trim().parse().context("a node without an address")?, mac, cable: cable.to_owned() })
+        let ip = ip.trim().parse().context("a node without an address")?;
+        Ok(Node { name: name.to_owned(), ip, mac, container: container.to_owned(), cable: cable.to_owned() })
     }
 
     /// Runs a shell's line on a node.
-    pub(crate) fn on_node(&self, node: &str, line: &str) -> Result<String> {
+    pub(crate) fn on_node(&self, node: &Node, line: &str) -> Result<String> {
         let mut command = self.docker.command("docker");
-        command.args(["exec", node, "sh", "-c", line]);
+        command.args(["exec", &node.container, "sh", "-c", line]);
         self.docker.inside(&mut command)
     }
 
@@ -123,7 +134,7 @@ impl Cluster {
         let mut docker = self.docker.command("docker");
         let docker = self.docker.inside(docker.args(["version", "--format", "docker {{.Server.Version}}"]))?;
         let kubernetes = self.run("version")?;
-        let node = self.on_node(&self.nodes[0].name, "containerd --version; uname -sr")?;
+        let node = self.on_node(&self.nodes[0], "containerd --version; uname -sr")?;
         Ok(format!("{kind}{docker}{kubernetes}{node}"))
     }
 
@@ -138,4 +149,23 @@ impl Cluster {
         let _ = docker.run(&format!("kind delete cluster --name {NAME} --kubeconfig /dev/null"));
         let _ = docker.run(&format!("docker network rm {NETWORK}"));
     }
+}
+
+/// Makes a folder with a `docker` that adds what a machine is to `docker run`, and otherwise is the one that comes next in PATH.
+fn docker_that_names_machines(out: &Path, family: Family) -> Result<PathBuf> {
+    let folder = out.join("bin");
+    std::fs::create_dir_all(&folder)?;
+    let mut text = "#!/bin/bash\nPATH=${PATH#*:}\ncase \"$*\" in\n".to_owned();
+    for (container, name, last, mac) in MACHINES {
+        let ipv6 = if family == Family::Ipv4 { String::new() } else { format!(" --ip6 {}{last}", IPV6.trim_end_matches("/64")) };
+        let ipv4 = format!("{}.{last}", IPV4.trim_end_matches(".0/24"));
+        // The image comes last, and of an option that is given twice the second counts.
+        let run = format!("exec docker \"${{@:1:$#-1}}\" --hostname {name} --ip {ipv4}{ipv6} --mac-address {mac} \"${{@: -1}}\"");
+        text.push_str(&format!("\"run \"*\"--name {container} \"*) {run} ;;\n"));
+    }
+    text.push_str("*) exec docker \"$@\" ;;\nesac\n");
+    let file = folder.join("docker");
+    std::fs::write(&file, text)?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
 }

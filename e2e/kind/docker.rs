@@ -29,14 +29,13 @@ pub(crate) struct Docker {
     pub(crate) namespace: Namespace,
     /// The image of a node.
     pub(crate) image: String,
-    /// Folders that come first in PATH.
-    programs: Option<PathBuf>,
     own: Option<Own>,
 }
 
 /// What only an engine of our own has.
 #[derive(Debug)]
 struct Own {
+    node_image: PathBuf,
     socket: PathBuf,
     process: Process,
     /// The first process of its namespace, which passes signals on.
@@ -47,7 +46,7 @@ struct Own {
 impl Docker {
     /// The engine that `docker` talks to without being told; a node image is there.
     pub(crate) fn at_hand(image: &str) -> Result<Self> {
-        Ok(Self { namespace: Namespace::current()?, image: image.to_owned(), programs: None, own: None })
+        Ok(Self { namespace: Namespace::current()?, image: image.to_owned(), own: None })
     }
 
     /// Starts one whose data is in `folder`. `node_image` is the folder that `kind-config/node-image/build` made.
@@ -78,8 +77,8 @@ impl Docker {
         command.process_group(0);
         remove_cgroups();
         let process = namespace.inside(|| Process::start(&mut command, log))??;
-        let own = Own { socket, process, init: None, made_modules };
-        let mut docker = Self { namespace, image, programs: Some(node_image.to_owned()), own: Some(own) };
+        let own = Own { node_image: node_image.to_owned(), socket, process, init: None, made_modules };
+        let mut docker = Self { namespace, image, own: Some(own) };
         wait_for("dockerd", Duration::from_secs(60), || {
             let own = docker.own.as_mut().context("no engine of our own")?;
             if own.process.ended().is_some() {
@@ -93,25 +92,20 @@ impl Docker {
 
     /// Clears what an earlier run that was killed has left in the data of an engine of our own, and loads the node image if it is a new one.
     pub(crate) fn prepare(&self) -> Result<()> {
-        let (true, Some(node_image)) = (self.is_own(), &self.programs) else { return Ok(()) };
+        let Some(own) = &self.own else { return Ok(()) };
         self.clear()?;
         if self.run(&format!("docker image inspect {}", self.image)).is_err() {
             for old in self.run("docker image ls --quiet bellhop/kind-node")?.split_whitespace() {
                 self.run(&format!("docker image rm --force {old}"))?;
             }
-            self.run(&format!("docker image load --input {}", node_image.join("node.tar").display()))?;
+            self.run(&format!("docker image load --input {}", own.node_image.join("node.tar").display()))?;
         }
         Ok(())
     }
 
-    /// A program beside the engine: in its network, with its socket, and with the programs that were made for it.
+    /// A program that uses the engine. `kind` and `kubectl` are those of PATH, as everywhere.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = mortal(program);
-        if let Some(programs) = &self.programs {
-            // Debian's docker and its helpers before others of that name.
-            let path = std::env::var("PATH").unwrap_or_default();
-            command.env("PATH", format!("{}:/usr/sbin:/usr/bin:{path}", programs.display()));
-        }
         if let Some(own) = &self.own {
             command.env("DOCKER_HOST", format!("unix://{}", own.socket.display()));
         }

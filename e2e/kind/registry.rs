@@ -47,7 +47,7 @@ impl Registry {
             machine.run(&format!("skopeo --insecure-policy copy --quiet --dest-tls-verify=false {from} {to}"))
         })?;
         for node in &cluster.nodes {
-            cluster.on_node(&node.name, &format!("mkdir -p {MIRRORS} && printf '{}' > {MIRRORS}/hosts.toml", hosts()))?;
+            cluster.on_node(node, &format!("mkdir -p {MIRRORS} && printf '{}' > {MIRRORS}/hosts.toml", hosts()))?;
         }
         Ok(Self { _process: process, _machine: machine })
     }

@@ -18,7 +18,7 @@ pub(super) fn a_pool_grows_and_shrinks(case: &Case<'_>) -> Result<String> {
     case.kubectl("apply -f scenarios/manifests/svc-second.yaml")?;
     case.served_at("second", "192.168.0.92")?;
     case.kubectl("apply -f scenarios/manifests/svc-first.yaml")?;
-    describes(case, "first", "PoolExhausted")?;
+    describes(case, "first", "porter-layer2-eip")?;
     ensure!(case.addresses("first")?.is_empty(), "an address from nowhere");
     case.patch(POOL, r#"{"spec":{"address":"192.168.0.91-192.168.0.110"}}"#)?;
     total(case, 20)?;
@@ -49,8 +49,7 @@ pub(super) fn a_pending_service_says_why(case: &Case<'_>) -> Result<String> {
     let row = case.kubectl("get svc unknown-pool --no-headers")?;
     ensure!(row.contains("<pending>"), "not pending: {row}");
     case.kubectl(&format!("apply -f {SAMPLES}/porter-layer2-eip.yaml -f scenarios/manifests/svc-outside-pool.yaml"))?;
-    let service = "svc -l !component";
-    describes(case, service.trim_start_matches("svc "), "AddressOutsidePool")?;
+    describes(case, "outside-pool", "192.168.0.150")?;
     Ok(String::new())
 }
 

@@ -26,9 +26,8 @@ pub(super) fn as_printed(case: &Case<'_>) -> Result<String> {
     case.kubectl("rollout restart daemonset kube-proxy -n kube-system")?;
     case.kubectl("rollout status daemonset kube-proxy -n kube-system --timeout=90s")?;
 
-    // Step 2, on the node that is called master1 there.
-    let control_plane = case.bench.cluster.nodes.iter().find(|node| node.name.ends_with("control-plane")).context("no control plane")?;
-    case.kubectl(&format!("annotate --overwrite nodes {} layer2.porter.kubesphere.io/v1alpha1={}", control_plane.name, control_plane.ip))?;
+    // Step 2.
+    case.kubectl("annotate --overwrite nodes master1 layer2.porter.kubesphere.io/v1alpha1=192.168.0.2")?;
 
     // Steps 3, 4 and 5.
     case.kubectl(&format!("apply -f {SAMPLES}/porter-layer2-eip.yaml"))?;
