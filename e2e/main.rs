@@ -69,7 +69,10 @@ enum Command {
         /// Where captures and logs go
         #[arg(long, default_value = "target/e2e/kind")]
         out: PathBuf,
-        /// Names of tests; all without
+        /// Where scenarios are
+        #[arg(long, default_value = "scenarios")]
+        scenarios: PathBuf,
+        /// Names of tests or of scenarios, without .yaml; the usual ones without
         names: Vec<String>,
     },
     /// Play one file and print what every machine showed
@@ -86,10 +89,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
         Command::Fidelity { jobs, names } => fidelity(jobs, &names),
-        Command::Kind { proxy, family, image, node_image, bellhop, kubia, cache, out, names } => {
+        Command::Kind { proxy, family, image, node_image, bellhop, kubia, cache, out, scenarios, names } => {
             let node = node_image.map(NodeImage::Made).or(image.map(NodeImage::Named));
             node.context("no node image")
-                .and_then(|node| kind(kind::suite::Options { proxy, family, names, node, bellhop, kubia, cache, out }))
+                .and_then(|node| kind(kind::suite::Options { proxy, family, names, scenarios, node, bellhop, kubia, cache, out }))
         }
         Command::Play { file, out } => play_one(file, out),
     };

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use bellhop_scenario::Scenario;
 use bellhop_scenario::observation::ArpFrame;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -20,7 +21,8 @@ use super::machine::NIC;
 use super::patience::wait_for;
 use super::probes::Probe;
 use super::suite::Bench;
-use super::tests::Test;
+use super::tests::{Play, Test};
+use super::world::KindWorld;
 use crate::capture;
 use crate::process::{Process, mortal};
 
@@ -38,13 +40,16 @@ pub(crate) struct Case<'a> {
 impl<'a> Case<'a> {
     /// Plays a test: what it has to say about how it went.
     pub(crate) fn play(bench: &'a Bench, test: &Test) -> Result<String> {
-        let out = bench.out.join(test.name);
+        let out = bench.out.join(&test.name);
         std::fs::create_dir_all(&out)?;
         let log = RefCell::new(File::create(out.join("commands.txt"))?);
         let mut command = capture::tcpdump(NIC, &out.join("client.pcap"));
         let capture = bench.client.namespace.inside(|| Process::start(&mut command, &out.join("tcpdump.log")))??;
         let mut case = Self { bench, out, log, capture };
-        let result = wait_for("tcpdump", SOON, || case.frames()).and_then(|_| (test.play)(&case));
+        let result = wait_for("tcpdump", SOON, || case.frames()).and_then(|_| match &test.play {
+            Play::Test(play) => play(&case),
+            Play::File(scenario) => case.scenario(scenario),
+        });
         case.keep();
         // Frames that tcpdump still holds.
         case.capture.signal(Signal::SIGTERM);
@@ -52,6 +57,16 @@ impl<'a> Case<'a> {
         let restored = if test.is_last { Ok(()) } else { case.restore().context("the cluster is not as before the test") };
         let note = result?;
         restored.map(|()| note)
+    }
+
+    /// Plays a scenario file.
+    fn scenario(&self, scenario: &Scenario) -> Result<String> {
+        let outcome = bellhop_scenario::play(scenario, &mut KindWorld::new(self.bench, &self.out))?;
+        let transcript = outcome.to_string();
+        std::fs::write(self.out.join("transcript.txt"), &transcript)?;
+        let failed: Vec<&str> = transcript.lines().filter(|line| line.starts_with('×')).collect();
+        ensure!(outcome.exit_code() == 0, "{}", failed.join("\n         "));
+        Ok(scenario.about.clone())
     }
 
     /// What a person wants to see when the test has failed: objects and Bellhop's logs.

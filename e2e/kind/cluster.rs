@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     /// The bridge that is the nodes' LAN.
     pub(crate) bridge: &'static str,
-    kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// A node, as the LAN sees it.
@@ -98,10 +98,20 @@ impl Cluster {
 
     /// `kubectl`, as the operator of this cluster types it in the repository.
     pub(crate) fn kubectl(&self) -> Command {
-        let mut command = self.docker.command("timeout");
         // Nothing that is typed here takes as long; a server that does not answer must not hold everything up.
-        command.args(["180", "kubectl"]).env("KUBECONFIG", &self.kubeconfig);
-        command.env("KUBECACHEDIR", self.kubeconfig.with_extension("cache")).env("LC_ALL", "C.UTF-8");
+        let mut command = self.with_kubeconfig("timeout");
+        command.args(["180", "kubectl"]);
+        command
+    }
+
+    /// `kubectl` that runs until it is stopped.
+    pub(crate) fn kubectl_for_ever(&self) -> Command {
+        self.with_kubeconfig("kubectl")
+    }
+
+    fn with_kubeconfig(&self, program: &str) -> Command {
+        let mut command = self.docker.command(program);
+        command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.kubeconfig.with_extension("cache")).env("LC_ALL", "C.UTF-8");
         command
     }
 

@@ -133,8 +133,9 @@ impl Docker {
     /// Removes all containers, volumes and networks of an engine of our own.
     fn clear(&self) -> Result<()> {
         let containers = self.run("docker ps --all --quiet")?;
-        for container in containers.split_whitespace() {
-            self.run(&format!("docker rm --force --volumes {container}"))?;
+        let containers: Vec<&str> = containers.split_whitespace().collect();
+        if !containers.is_empty() {
+            self.run(&format!("docker rm --force --volumes {}", containers.join(" ")))?;
         }
         self.run("docker volume prune --force")?;
         self.run("docker network prune --force").map(drop)

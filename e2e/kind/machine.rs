@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::cluster::Cluster;
 use crate::namespace::{Namespace, run};
@@ -41,6 +41,12 @@ impl Machine {
         let mut command: Command = mortal(words.next().unwrap_or_default());
         command.args(words);
         self.namespace.inside(|| run(&mut command))?
+    }
+
+    /// Its hardware address.
+    pub(crate) fn mac(&self) -> Result<String> {
+        let links: serde_json::Value = serde_json::from_str(&self.namespace.ip(&format!("-j link show dev {NIC}"))?)?;
+        Ok(links[0]["address"].as_str().context("a NIC without an address")?.to_owned())
     }
 
     /// Forgets what it knows of its neighbors.

@@ -18,7 +18,7 @@ use super::cluster::Cluster;
 use super::docker::Docker;
 use super::machine::Machine;
 use super::registry::Registry;
-use super::tests::{TESTS, Test};
+use super::tests::{self, Test};
 use super::{Family, Proxy};
 
 /// What to run, and with what.
@@ -28,8 +28,10 @@ pub struct Options {
     pub proxy: Proxy,
     /// Which addresses the cluster has.
     pub family: Family,
-    /// Names of tests; all without.
+    /// Names of tests; the usual ones without.
     pub names: Vec<String>,
+    /// Where scenarios are.
+    pub scenarios: PathBuf,
     /// The node image.
     pub node: NodeImage,
     /// Image archives of Bellhop and of the tutorial's stand-in.
@@ -68,11 +70,12 @@ const CLIENT_IPV6: &str = "fd00:192:168::5";
 
 /// Runs the suite; whether all was green.
 pub fn run(options: &Options) -> Result<bool> {
-    if let Some(unknown) = options.names.iter().find(|name| !TESTS.iter().any(|test| test.name == **name)) {
-        bail!("no test `{unknown}`; there are {}", TESTS.map(|test| test.name).join(", "));
+    let all = tests::all(&options.scenarios)?;
+    if let Some(unknown) = options.names.iter().find(|name| !all.iter().any(|test| test.name == **name)) {
+        bail!("no test `{unknown}`; there are {}", all.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join(", "));
     }
-    let chosen: Vec<&Test> =
-        TESTS.iter().filter(|test| options.names.is_empty() || options.names.iter().any(|name| name == test.name)).collect();
+    let is_chosen = |test: &&Test| if options.names.is_empty() { test.is_usual() } else { options.names.contains(&test.name) };
+    let chosen: Vec<&Test> = all.iter().filter(is_chosen).collect();
     if let Some(why) = beyond_this_kernel(options.proxy) {
         chosen.iter().for_each(|test| println!("NOT PLAYABLE {}: {why}", test.name));
         bail!("NOTHING WAS TESTED: {why}");
@@ -152,7 +155,7 @@ impl Bench {
     fn play(&self, tests: &[&Test]) -> bool {
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         for test in tests {
-            if let Some(why) = (test.beyond)(self) {
+            if let Some(why) = test.beyond(self) {
                 skipped += 1;
                 println!("NOT PLAYABLE {}: {why}", test.name);
                 continue;
@@ -168,7 +171,7 @@ impl Bench {
                 Err(error) => {
                     failed += 1;
                     println!("FAILED {:<30} {seconds:6.1} s", test.name);
-                    println!("         {error:#}\n         see {}", self.out.join(test.name).display());
+                    println!("         {error:#}\n         see {}", self.out.join(&test.name).display());
                 }
             }
         }

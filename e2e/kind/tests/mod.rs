@@ -8,48 +8,83 @@ mod operations;
 mod pools;
 mod tutorial;
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
+use bellhop_scenario::{Scenario, World};
 
 use super::Family;
 use super::case::{Case, SOON};
 use super::patience::wait_for;
 use super::suite::Bench;
+use super::world::KindWorld;
 
 /// A test.
 pub(crate) struct Test {
     /// What is typed to run it alone.
-    pub(crate) name: &'static str,
-    /// Why it cannot be played on a bench, if so.
-    pub(crate) beyond: fn(&Bench) -> Option<&'static str>,
-    pub(crate) play: fn(&Case<'_>) -> Result<String>,
+    pub(crate) name: String,
+    pub(crate) play: Play,
     /// What it changes stays changed.
     pub(crate) is_last: bool,
 }
 
-/// All of them.
-pub(crate) const TESTS: [Test; 13] = [
-    ipv4("tutorial", tutorial::as_printed),
-    ipv4("wire", tutorial::answers_name_the_node_and_leave_from_the_leader),
-    ipv4("cluster-policy", tutorial::cluster_reaches_both_pods_and_hides_the_client),
-    ipv4("local-policy", tutorial::local_reaches_the_nodes_own_pod_and_shows_the_client),
-    ipv4("pool-grows-and-shrinks", pools::a_pool_grows_and_shrinks),
-    ipv4("pending-says-why", pools::a_pending_service_says_why),
-    ipv4("leader-pod-deleted", failover::the_leaders_pod_is_deleted),
-    ipv4("cordon", operations::cordoning_moves_nothing),
-    ipv4("drain-local", operations::a_drained_node_hands_over_under_local),
-    ipv4("rollout-of-bellhop", operations::bellhop_is_rolled_out),
-    ipv4("cable-cut", failover::the_carrying_nodes_cable_is_cut),
-    ipv4("leaders-cable-cut", failover::the_leaders_cable_is_cut),
-    Test { is_last: true, ..ipv4("uninstall", leaving::nothing_is_left) },
-];
-
-/// A test of IPv4 addresses.
-const fn ipv4(name: &'static str, play: fn(&Case<'_>) -> Result<String>) -> Test {
-    Test { name, beyond: needs_ipv4, play, is_last: false }
+/// How a test is played.
+pub(crate) enum Play {
+    /// It is written here. It needs IPv4.
+    Test(fn(&Case<'_>) -> Result<String>),
+    /// It is a scenario file.
+    File(Box<Scenario>),
 }
 
-fn needs_ipv4(bench: &Bench) -> Option<&'static str> {
-    (bench.family == Family::Ipv6).then_some("the cluster has no IPv4")
+/// Scenario files that are played unless others are named, which is a matter of time: they run in real time. The rest is playable, or says why not.
+const FILES: [&str; 5] = ["tutorial-local", "iptables-mode-ping-unanswered", "load-balancer-ip", "unknown-pool", "address-taken"];
+
+/// All tests that are written here.
+const TESTS: [(&str, fn(&Case<'_>) -> Result<String>); 12] = [
+    ("tutorial", tutorial::as_printed),
+    ("wire", tutorial::answers_name_the_node_and_leave_from_the_leader),
+    ("cluster-policy", tutorial::cluster_reaches_both_pods_and_hides_the_client),
+    ("local-policy", tutorial::local_reaches_the_nodes_own_pod_and_shows_the_client),
+    ("pool-grows-and-shrinks", pools::a_pool_grows_and_shrinks),
+    ("pending-says-why", pools::a_pending_service_says_why),
+    ("leader-pod-deleted", failover::the_leaders_pod_is_deleted),
+    ("cordon", operations::cordoning_moves_nothing),
+    ("drain-local", operations::a_drained_node_hands_over_under_local),
+    ("rollout-of-bellhop", operations::bellhop_is_rolled_out),
+    ("cable-cut", failover::the_carrying_nodes_cable_is_cut),
+    ("leaders-cable-cut", failover::the_leaders_cable_is_cut),
+];
+
+/// All tests in order: those that are written here, those that are scenario files, and the one that leaves nothing.
+pub(crate) fn all(scenarios: &Path) -> Result<Vec<Test>> {
+    let mut tests: Vec<Test> =
+        TESTS.into_iter().map(|(name, play)| Test { name: name.to_owned(), play: Play::Test(play), is_last: false }).collect();
+    for file in bellhop_scenario::files(scenarios)? {
+        let scenario = bellhop_scenario::load(&file).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+        tests.push(Test { name: scenario.name.clone(), play: Play::File(Box::new(scenario)), is_last: false });
+    }
+    tests.push(Test { name: "uninstall".to_owned(), play: Play::Test(leaving::nothing_is_left), is_last: true });
+    Ok(tests)
+}
+
+impl Test {
+    /// Whether it is played when none is named.
+    pub(crate) fn is_usual(&self) -> bool {
+        matches!(self.play, Play::Test(_)) || FILES.contains(&self.name.as_str())
+    }
+
+    /// Why it cannot be played on a bench, if so.
+    pub(crate) fn beyond(&self, bench: &Bench) -> Option<String> {
+        if bench.family == Family::Ipv6 {
+            return Some("the cluster has no IPv4".to_owned());
+        }
+        match &self.play {
+            Play::Test(_) => None,
+            Play::File(scenario) => {
+                KindWorld::new(bench, &bench.out).supports(scenario).err().map(|unplayable| unplayable.missing.join("; "))
+            }
+        }
+    }
 }
 
 /// The tutorial's names, and the first address of its pool.
