@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
         Command::Fidelity { jobs, names } => fidelity(jobs, &names),
         Command::Kind { proxy, family, image, node_image, bellhop, kubia, cache, out, scenarios, names } => {
-            let node = node_image.map(NodeImage::Made).or(image.map(NodeImage::Named));
+            let node = node_image.map(NodeImage::Made).or_else(|| image.map(NodeImage::Named));
             node.context("no node image")
                 .and_then(|node| kind(kind::suite::Options { proxy, family, names, scenarios, node, bellhop, kubia, cache, out }))
         }

@@ -24,6 +24,7 @@ use super::suite::Bench;
 use super::tests::{Play, Test};
 use super::world::KindWorld;
 use crate::capture;
+use crate::namespace::run;
 use crate::process::{Process, mortal};
 
 /// How long something may take that has nothing to wait for but programs on a busy machine.
@@ -210,7 +211,8 @@ impl<'a> Case<'a> {
 
     /// The MAC that the client's neighbor table has for an address.
     pub(crate) fn neighbor(&self, address: &str) -> Result<String> {
-        let text = self.client(&format!("ip -j neigh show to {address} dev {NIC}"))?;
+        let family = if address.contains(':') { "-6" } else { "-4" };
+        let text = self.client(&format!("ip {family} -j neigh show to {address} dev {NIC}"))?;
         let table: Value = serde_json::from_str(&text).unwrap_or_default();
         table[0]["lladdr"].as_str().map(str::to_owned).ok_or_else(|| anyhow!("no entry for {address}: {}", text.trim()))
     }
@@ -222,6 +224,12 @@ impl<'a> Case<'a> {
             bail!("nothing is captured yet");
         }
         capture::read("client", &file)
+    }
+
+    /// Frames that reached the client until now, of those that tcpdump's filter takes, as it prints them with their MACs.
+    pub(crate) fn frames_as_text(&self, filter: &str) -> Result<String> {
+        let mut command = Command::new("tcpdump");
+        run(command.args(["-n", "-e", "-v", "-r"]).arg(self.out.join("client.pcap")).arg(filter))
     }
 
     /// ARP frames that name an address as their sender's.

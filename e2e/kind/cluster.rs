@@ -21,8 +21,8 @@ const NETWORK: &str = "bellhop-kind";
 const BRIDGE: &str = "bellhop-kind";
 /// The tutorial's.
 const IPV4: &str = "192.168.0.0/24";
-/// The same in private IPv6 addresses (RFC 4193).
-const IPV6: &str = "fd00:192:168::/64";
+/// What the scenario files have for IPv6, of the range for documentation (RFC 3849).
+const IPV6: &str = "2001:db8::/64";
 /// kind's name for a node's container, and the tutorial's machine: name, last part of its addresses, MAC.
 const MACHINES: [(&str, &str, u8, &str); 3] = [
     ("bellhop-control-plane", "master1", 2, "52:54:22:a3:9a:d9"),

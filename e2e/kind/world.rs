@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bellhop_scenario::expectation::Subject;
+use bellhop_scenario::feature::Feature;
 use bellhop_scenario::scenario::ProxyMode;
 use bellhop_scenario::{Action, CommandLine, Look, Observation, Scenario, Seen, Target, Unplayable, World, WorldError};
 use nix::sys::signal::Signal;
 
-use super::Proxy;
 use super::machine::Machine;
 use super::suite::{Bench, CLIENT};
+use super::{Family, Proxy};
 use crate::capture;
 use crate::clock::{Clock, Reporter};
 use crate::neighbors;
@@ -132,7 +133,9 @@ impl World for KindWorld<'_> {
 /// What a scenario needs that the cluster is not, in phrases.
 fn missing(scenario: &Scenario, bench: &Bench) -> Vec<String> {
     let topology = &scenario.topology;
-    let mut missing: Vec<String> = topology.beyond_plain().into_iter().map(|(_, what)| what).collect();
+    let has_ipv6 = bench.family == Family::Dual;
+    let beyond = topology.beyond_plain().into_iter().filter(|(feature, _)| !(has_ipv6 && *feature == Feature::Ipv6));
+    let mut missing: Vec<String> = beyond.map(|(_, what)| what).collect();
     if topology.segments.len() > 1 || topology.switches.len() > 1 {
         missing.push("more than one switch".to_owned());
     }
@@ -144,12 +147,14 @@ fn missing(scenario: &Scenario, bench: &Bench) -> Vec<String> {
         if node.nics.get(NIC).map(|nic| nic.ip.addr()) != there {
             missing.push(format!("the node {name} with other addresses"));
         }
-        if !node.labels.is_empty() {
-            missing.push(format!("labels of {name}"));
-        }
     }
     if scenario.cluster.bellhop.len() != 2 {
         missing.push("another number of replicas than the Deployment's two".to_owned());
+    }
+    // The scheduler spreads two pods over two workers by itself, and goes where it likes otherwise.
+    let workers: Vec<_> = bench.cluster.nodes.iter().filter(|node| node.name.starts_with("worker")).map(|node| node.name.clone()).collect();
+    if scenario.cluster.place.values().any(|nodes| *nodes != workers) {
+        missing.push("pods on nodes of the file's choice".to_owned());
     }
     let mode = match scenario.cluster.kube_proxy.mode {
         ProxyMode::Ipvs => Proxy::Ipvs,
@@ -220,7 +225,9 @@ impl<'a> KindWorld<'a> {
                 bench.client.clone()
             } else {
                 let mac = client.mac.map_or_else(|| format!("52:54:22:00:01:{index:02x}"), |mac| mac.to_string());
-                Machine::connect(&format!("client{index}"), &mac, &[&client.ip.to_string()], &bench.cluster)?
+                let addresses = [Some(client.ip.to_string()), client.ipv6.map(|ip| ip.to_string())];
+                let addresses: Vec<&str> = addresses.iter().flatten().map(String::as_str).collect();
+                Machine::connect(&format!("client{index}"), &mac, &addresses, &bench.cluster)?
             };
             clients.push((name.clone(), machine));
         }

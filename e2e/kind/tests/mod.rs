@@ -3,6 +3,7 @@
 //! Each tells in its name what must hold, and returns what else is worth knowing: mostly how long something took.
 
 mod failover;
+mod families;
 mod leaving;
 mod operations;
 mod pools;
@@ -19,51 +20,78 @@ use super::patience::wait_for;
 use super::suite::Bench;
 use super::world::KindWorld;
 
+/// Families of addresses that a test needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Needs {
+    Ipv4,
+    Ipv6,
+    Both,
+}
+
+impl Needs {
+    /// What of it a cluster lacks.
+    fn lacking(self, family: Family) -> Option<String> {
+        let lacks = match self {
+            Self::Ipv4 => family == Family::Ipv6,
+            Self::Ipv6 => family == Family::Ipv4,
+            Self::Both => family != Family::Dual,
+        };
+        lacks.then(|| format!("the cluster's family is {family}"))
+    }
+}
+
 /// A test.
 pub(crate) struct Test {
     /// What is typed to run it alone.
     pub(crate) name: String,
+    needs: Needs,
     pub(crate) play: Play,
     /// What it changes stays changed.
     pub(crate) is_last: bool,
 }
 
+/// A test that is written here: what it has to say about how it went.
+type Written = fn(&Case<'_>) -> Result<String>;
+
 /// How a test is played.
 pub(crate) enum Play {
-    /// It is written here. It needs IPv4.
-    Test(fn(&Case<'_>) -> Result<String>),
+    /// It is written here.
+    Test(Written),
     /// It is a scenario file.
     File(Box<Scenario>),
 }
 
 /// Scenario files that are played unless others are named, which is a matter of time: they run in real time. The rest is playable, or says why not.
-const FILES: [&str; 5] = ["tutorial-local", "iptables-mode-ping-unanswered", "load-balancer-ip", "unknown-pool", "address-taken"];
+const FILES: [&str; 6] =
+    ["address-shared", "address-taken", "iptables-mode-ping-unanswered", "load-balancer-ip", "tutorial-ipv6", "tutorial-local"];
 
-/// All tests that are written here.
-const TESTS: [(&str, fn(&Case<'_>) -> Result<String>); 12] = [
-    ("tutorial", tutorial::as_printed),
-    ("wire", tutorial::answers_name_the_node_and_leave_from_the_leader),
-    ("cluster-policy", tutorial::cluster_reaches_both_pods_and_hides_the_client),
-    ("local-policy", tutorial::local_reaches_the_nodes_own_pod_and_shows_the_client),
-    ("pool-grows-and-shrinks", pools::a_pool_grows_and_shrinks),
-    ("pending-says-why", pools::a_pending_service_says_why),
-    ("leader-pod-deleted", failover::the_leaders_pod_is_deleted),
-    ("cordon", operations::cordoning_moves_nothing),
-    ("drain-local", operations::a_drained_node_hands_over_under_local),
-    ("rollout-of-bellhop", operations::bellhop_is_rolled_out),
-    ("cable-cut", failover::the_carrying_nodes_cable_is_cut),
-    ("leaders-cable-cut", failover::the_leaders_cable_is_cut),
+/// All tests that are written here, and the families that they need.
+const TESTS: [(&str, Needs, Written); 14] = [
+    ("tutorial", Needs::Ipv4, tutorial::as_printed),
+    ("wire", Needs::Ipv4, tutorial::answers_name_the_node_and_leave_from_the_leader),
+    ("cluster-policy", Needs::Ipv4, tutorial::cluster_reaches_both_pods_and_hides_the_client),
+    ("local-policy", Needs::Ipv4, tutorial::local_reaches_the_nodes_own_pod_and_shows_the_client),
+    ("ipv6", Needs::Ipv6, families::the_tutorial_in_ipv6),
+    ("dual-stack", Needs::Both, families::an_address_of_each_family),
+    ("pool-grows-and-shrinks", Needs::Ipv4, pools::a_pool_grows_and_shrinks),
+    ("pending-says-why", Needs::Ipv4, pools::a_pending_service_says_why),
+    ("leader-pod-deleted", Needs::Ipv4, failover::the_leaders_pod_is_deleted),
+    ("cordon", Needs::Ipv4, operations::cordoning_moves_nothing),
+    ("drain-local", Needs::Ipv4, operations::a_drained_node_hands_over_under_local),
+    ("rollout-of-bellhop", Needs::Ipv4, operations::bellhop_is_rolled_out),
+    ("cable-cut", Needs::Ipv4, failover::the_carrying_nodes_cable_is_cut),
+    ("leaders-cable-cut", Needs::Ipv4, failover::the_leaders_cable_is_cut),
 ];
 
 /// All tests in order: those that are written here, those that are scenario files, and the one that leaves nothing.
 pub(crate) fn all(scenarios: &Path) -> Result<Vec<Test>> {
-    let mut tests: Vec<Test> =
-        TESTS.into_iter().map(|(name, play)| Test { name: name.to_owned(), play: Play::Test(play), is_last: false }).collect();
+    let test = |name: &str, needs, play| Test { name: name.to_owned(), needs, play, is_last: false };
+    let mut tests: Vec<Test> = TESTS.into_iter().map(|(name, needs, play)| test(name, needs, Play::Test(play))).collect();
     for file in bellhop_scenario::files(scenarios)? {
         let scenario = bellhop_scenario::load(&file).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-        tests.push(Test { name: scenario.name.clone(), play: Play::File(Box::new(scenario)), is_last: false });
+        tests.push(test(&scenario.name.clone(), Needs::Ipv4, Play::File(Box::new(scenario))));
     }
-    tests.push(Test { name: "uninstall".to_owned(), play: Play::Test(leaving::nothing_is_left), is_last: true });
+    tests.push(Test { is_last: true, ..test("uninstall", Needs::Ipv4, Play::Test(leaving::nothing_is_left)) });
     Ok(tests)
 }
 
@@ -75,8 +103,8 @@ impl Test {
 
     /// Why it cannot be played on a bench, if so.
     pub(crate) fn beyond(&self, bench: &Bench) -> Option<String> {
-        if bench.family == Family::Ipv6 {
-            return Some("the cluster has no IPv4".to_owned());
+        if let Some(lacking) = self.needs.lacking(bench.family) {
+            return Some(lacking);
         }
         match &self.play {
             Play::Test(_) => None,
