@@ -7,6 +7,7 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -30,6 +31,8 @@ pub(crate) struct Docker {
     /// The image of a node.
     pub(crate) image: String,
     own: Option<Own>,
+    /// Somebody takes everything away: what fails now says nothing.
+    stopping: AtomicBool,
 }
 
 /// What only an engine of our own has.
@@ -40,13 +43,14 @@ struct Own {
     process: Process,
     /// The first process of its namespace, which passes signals on.
     init: Option<Pid>,
-    made_modules: bool,
+    /// A file that says that [`MODULES`] was not there before this run or one that was killed.
+    made_modules: PathBuf,
 }
 
 impl Docker {
     /// The engine that `docker` talks to without being told; a node image is there.
     pub(crate) fn at_hand(image: &str) -> Result<Self> {
-        Ok(Self { namespace: Namespace::current()?, image: image.to_owned(), own: None })
+        Ok(Self { namespace: Namespace::current()?, image: image.to_owned(), own: None, stopping: AtomicBool::new(false) })
     }
 
     /// Starts one whose data is in `folder`. `node_image` is the folder that `kind-config/node-image/build` made.
@@ -67,7 +71,10 @@ impl Docker {
             "log-opts": { "max-size": "10m" },
         });
         std::fs::write(&config, text.to_string())?;
-        let made_modules = !Path::new(MODULES).exists();
+        let made_modules = folder.join("made-lib-modules");
+        if !Path::new(MODULES).exists() {
+            std::fs::write(&made_modules, "")?;
+        }
         let mut command = mortal("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "--", "sh", "-c"]);
         command.arg("mount -t tmpfs -o mode=755 tmpfs /run && exec docker-init -- dockerd \"$@\"").arg("sh");
@@ -78,7 +85,7 @@ impl Docker {
         remove_cgroups();
         let process = namespace.inside(|| Process::start(&mut command, log))??;
         let own = Own { node_image: node_image.to_owned(), socket, process, init: None, made_modules };
-        let mut docker = Self { namespace, image, own: Some(own) };
+        let mut docker = Self { namespace, image, own: Some(own), stopping: AtomicBool::new(false) };
         wait_for("dockerd", Duration::from_secs(60), || {
             let own = docker.own.as_mut().context("no engine of our own")?;
             if own.process.ended().is_some() {
@@ -125,6 +132,18 @@ impl Docker {
         self.namespace.inside(|| run(command))?
     }
 
+    /// Says that the run is over.
+    pub(crate) fn no_more(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the end of the process if another thread is about to bring it.
+    pub(crate) fn unless_stopping(&self) {
+        while self.stopping.load(Ordering::Relaxed) {
+            std::thread::park();
+        }
+    }
+
     /// Whether the engine is ours alone.
     pub(crate) fn is_own(&self) -> bool {
         self.own.is_some()
@@ -154,8 +173,8 @@ impl Docker {
             }
         }
         let _ = std::fs::remove_file(&own.socket);
-        if own.made_modules {
-            let _ = std::fs::remove_dir(MODULES);
+        if own.made_modules.exists() {
+            let _ = std::fs::remove_dir(MODULES).and_then(|()| std::fs::remove_file(&own.made_modules));
         }
         remove_cgroups();
     }

@@ -92,7 +92,10 @@ pub fn run(options: &Options) -> Result<bool> {
     });
     on_interrupt({
         let docker = docker.clone();
-        move || clean_up(&docker)
+        move || {
+            docker.no_more();
+            clean_up(&docker);
+        }
     })?;
     let result = docker.prepare().and_then(|()| Bench::set_up(options, &docker, &out)).and_then(|bench| {
         println!("{}", bench.cluster.versions()?.trim_end());
@@ -109,6 +112,7 @@ pub fn run(options: &Options) -> Result<bool> {
         }
         Ok(green)
     });
+    docker.unless_stopping();
     let cleaning = Instant::now();
     clean_up(&docker);
     println!("cleaned up: {:.1} s", cleaning.elapsed().as_secs_f64());
@@ -162,6 +166,7 @@ impl Bench {
             }
             let began = Instant::now();
             let result = Case::play(self, test);
+            self.cluster.docker.unless_stopping();
             let seconds = began.elapsed().as_secs_f64();
             match result {
                 Ok(note) => {

@@ -4,7 +4,7 @@
 
 mod failover;
 mod families;
-mod leaving;
+mod installation;
 mod operations;
 mod pools;
 mod tutorial;
@@ -23,6 +23,7 @@ use super::world::KindWorld;
 /// Families of addresses that a test needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Needs {
+    Nothing,
     Ipv4,
     Ipv6,
     Both,
@@ -32,6 +33,7 @@ impl Needs {
     /// What of it a cluster lacks.
     fn lacking(self, family: Family) -> Option<String> {
         let lacks = match self {
+            Self::Nothing => false,
             Self::Ipv4 => family == Family::Ipv6,
             Self::Ipv6 => family == Family::Ipv4,
             Self::Both => family != Family::Dual,
@@ -66,7 +68,8 @@ const FILES: [&str; 6] =
     ["address-shared", "address-taken", "iptables-mode-ping-unanswered", "load-balancer-ip", "tutorial-ipv6", "tutorial-local"];
 
 /// All tests that are written here, and the families that they need.
-const TESTS: [(&str, Needs, Written); 14] = [
+const TESTS: [(&str, Needs, Written); 15] = [
+    ("installed", Needs::Nothing, installation::what_runs_is_what_was_said),
     ("tutorial", Needs::Ipv4, tutorial::as_printed),
     ("wire", Needs::Ipv4, tutorial::answers_name_the_node_and_leave_from_the_leader),
     ("cluster-policy", Needs::Ipv4, tutorial::cluster_reaches_both_pods_and_hides_the_client),
@@ -91,7 +94,7 @@ pub(crate) fn all(scenarios: &Path) -> Result<Vec<Test>> {
         let scenario = bellhop_scenario::load(&file).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
         tests.push(test(&scenario.name.clone(), Needs::Ipv4, Play::File(Box::new(scenario))));
     }
-    tests.push(Test { is_last: true, ..test("uninstall", Needs::Ipv4, Play::Test(leaving::nothing_is_left)) });
+    tests.push(Test { is_last: true, ..test("uninstall", Needs::Ipv4, Play::Test(installation::nothing_is_left)) });
     Ok(tests)
 }
 

@@ -1,10 +1,40 @@
-//! Bellhop is taken out of the cluster, and nothing is left of it.
+//! What `kubectl apply -k deploy` puts into the cluster, and what is left when it is taken out again.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{ADDRESS, Policy, SAMPLES, SERVICE, keeps_its_address, tutorial_runs};
 use crate::kind::case::Case;
+
+/// CAP_NET_RAW alone, as /proc/PID/status prints it (capability 13).
+const NET_RAW: &str = "0000000000002000";
+
+/// Two replicas on two nodes, each with one capability and a root that nobody can write to.
+pub(super) fn what_runs_is_what_was_said(case: &Case<'_>) -> Result<String> {
+    let pods = case.object("pods -n bellhop-system -l app.kubernetes.io/name=bellhop")?;
+    let pods = pods["items"].as_array().context("no pods")?;
+    let mut nodes: Vec<&str> = pods.iter().filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    ensure!(pods.len() == 2 && nodes.len() == 2, "{} pods on {nodes:?}", pods.len());
+    for pod in pods {
+        let (spec, status) = (&pod["spec"]["containers"][0], &pod["status"]["containerStatuses"][0]);
+        ensure!(status["restartCount"] == 0, "{} was restarted", pod["metadata"]["name"]);
+        let context = &spec["securityContext"];
+        ensure!(
+            context["readOnlyRootFilesystem"] == true && context["allowPrivilegeEscalation"] == false,
+            "the container may do {context}"
+        );
+        ensure!(context["seccompProfile"]["type"] == "RuntimeDefault", "no seccomp profile");
+    }
+    for name in &nodes {
+        let node = case.bench.cluster.node(name)?;
+        let status = case.bench.cluster.on_node(node, "cat /proc/$(pgrep -x bellhop)/status")?;
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).context("no capabilities")?.trim();
+        ensure!(effective == NET_RAW, "the process on {name} has the capabilities {effective}");
+    }
+    Ok(format!("on {}", nodes.join(" and ")))
+}
 
 /// The samples go first, then what was installed; a Service that stays keeps nothing that Bellhop wrote.
 pub(super) fn nothing_is_left(case: &Case<'_>) -> Result<String> {
