@@ -3,11 +3,12 @@
 mod faults;
 mod lan;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bellhop::env::Clock;
 use bellhop_apiserver::ClientName;
+use bellhop_core::object::Family;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{CurlOptions, MachineId, NicId, PingOptions};
 use bellhop_scenario::command::{Command, CommandLine};
@@ -183,10 +184,12 @@ impl Stage {
                 self.finish_pings();
                 Ok(())
             }
-            CommandLine::IpNeigh { to } => {
+            CommandLine::IpNeigh { family, to } => {
                 let machine = self.asking(on)?;
                 let fabric = self.lan.fabric.borrow();
-                let lines = fabric.neighbors(machine).into_iter().filter(|entry| to.is_none_or(|to| to == entry.address));
+                let of_family = |address| family.is_none_or(|family| family == Family::of(address));
+                let asked = |address| to.is_none_or(|to| to == address) && of_family(address);
+                let lines = fabric.neighbors(machine).into_iter().filter(|entry| asked(entry.address));
                 let text = lines.map(|entry| format!("{entry}\n")).collect();
                 self.eye.log().say(now, Seen::Output { run, started: now.saturating_since(self.zero), text, exit: 0 });
                 Ok(())
@@ -266,7 +269,8 @@ impl Stage {
 fn destination(url: &str) -> Result<CurlOptions, String> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let (host, path) = rest.split_once('/').map_or_else(|| (rest, "/".to_owned()), |(host, path)| (host, format!("/{path}")));
-    let address = host.parse().or_else(|_| host.parse().map(|ip| SocketAddrV4::new(ip, 80)));
-    let to: SocketAddrV4 = address.map_err(|_| format!("{url}: not the URL of an IPv4 address"))?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address = host.parse().or_else(|_| bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 80)));
+    let to: SocketAddr = address.map_err(|_| format!("{url}: not the URL of an address"))?;
     Ok(CurlOptions { to, path, connect_timeout: None, max_time: None })
 }

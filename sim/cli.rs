@@ -147,6 +147,9 @@ enum Command {
         /// strictARP in the seeded ConfigMap.
         #[arg(long)]
         strict_arp: bool,
+        /// The IPv6 network of Services' cluster addresses, as in fd00:10:96::/112: makes the cluster dual-stack.
+        #[arg(long)]
+        service_cidr_v6: Option<ipnet::Ipv6Net>,
         /// Seconds without a heartbeat after which a node is NotReady; Kubernetes' default is 50.
         #[arg(long)]
         node_monitor_grace_period: Option<u64>,
@@ -194,8 +197,29 @@ pub fn main() -> ExitCode {
         Some(Command::Shrink { file, out, plant }) => shrink::file(&file, &out, plant),
         Some(Command::Schema) => schema::schema(),
         Some(Command::Fidelity { output }) => fidelity::run(output),
-        Some(Command::Apiserver { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }) => {
-            apiserver::Server { listen, kubeconfig, models, proxy_mode, strict_arp, node_monitor_grace_period, places, seed }.run()
+        Some(Command::Apiserver {
+            listen,
+            kubeconfig,
+            models,
+            proxy_mode,
+            strict_arp,
+            service_cidr_v6,
+            node_monitor_grace_period,
+            places,
+            seed,
+        }) => {
+            let server = apiserver::Server {
+                listen,
+                kubeconfig,
+                models,
+                proxy_mode,
+                strict_arp,
+                service_cidr_v6,
+                node_monitor_grace_period,
+                places,
+                seed,
+            };
+            server.run()
         }
         Some(Command::Node(arguments)) => arguments.run(),
         Some(Command::Pod { name, listen }) => bellhop_models::run_pod(&name, listen).map(|()| 0),

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use bellhop::env::{Link, Links, LocalFuture};
 use bellhop_core::link::{FRAME_LENGTH_MAX, Interface, LinkError, LinkLayer};
+use bellhop_core::mac::MacAddr;
 use bellhop_core::name::InterfaceName;
 use bellhop_fabric::{Fabric, Frame, MachineId, PortId};
 
@@ -102,7 +103,6 @@ impl Links for MachineLinks {
     }
 
     fn route_to(&self, destination: IpAddr) -> Option<InterfaceName> {
-        let IpAddr::V4(destination) = destination else { return None };
         self.lan.fabric.borrow().route_to(self.machine, destination)
     }
 
@@ -127,6 +127,17 @@ impl Links for MachineLinks {
         let replica = fabric.machine_name(self.machine).to_owned();
         Ok(Box::new(PortLink { lan: Rc::clone(&self.lan), port, replica }))
     }
+}
+
+/// What a frame says of where an address is, and whether it says so to all: of ARP its sender, of an advertisement its target, of a solicitation its
+/// source. Probes say nothing.
+fn said(frame: &Frame) -> Option<(IpAddr, MacAddr, bool)> {
+    if let Some(arp) = frame.arp() {
+        return (!arp.sender_ip.is_unspecified()).then_some((arp.sender_ip.into(), arp.sender_mac, arp.sender_ip == arp.target_ip));
+    }
+    let ndp = frame.ndp().filter(|ndp| !ndp.source.is_unspecified())?;
+    let address = if ndp.advertises { ndp.target } else { ndp.source };
+    Some((address.into(), ndp.mac.unwrap_or_else(|| frame.source()), ndp.advertises && !ndp.solicited))
 }
 
 /// A virtual port, as Bellhop has it.
@@ -161,14 +172,8 @@ impl LinkLayer for PortLink {
     fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {
         let mut fabric = self.lan.fabric.borrow_mut();
         self.lan.tape.as_bellhop(|| fabric.port_send(self.port, frame))?;
-        if let Some(arp) = Frame::from(frame).arp().filter(|arp| !arp.sender_ip.is_unspecified()) {
-            self.lan.spoken.borrow_mut().push(Spoken {
-                at: fabric.now(),
-                replica: self.replica.clone(),
-                address: arp.sender_ip,
-                mac: arp.sender_mac,
-                gratuitous: arp.sender_ip == arp.target_ip,
-            });
+        if let Some((address, mac, gratuitous)) = said(&Frame::from(frame)) {
+            self.lan.spoken.borrow_mut().push(Spoken { at: fabric.now(), replica: self.replica.clone(), address, mac, gratuitous });
         }
         Ok(())
     }

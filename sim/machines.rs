@@ -4,16 +4,20 @@
 //! here too, before anything is built.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bellhop_core::link::InterfaceAddress;
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{Fabric, Latency, MachineConfig, MachineId, NicConfig, NicId, Profile, SwitchConfig, SwitchId, stream};
+use bellhop_models::NodeIpv6;
 use bellhop_scenario::scenario::{Nic, Node, Segment, Stack, Topology, Uplink};
 use bellhop_scenario::{Scenario, Unplayable};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rand::RngExt;
+
+/// The IPv6 service network of a dual-stack cluster, beside 10.96.0.0/12: first address and prefix length.
+pub(crate) const SERVICES_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0), 112);
 
 /// Where a NIC is, in the scenario's words.
 #[derive(Clone, Debug)]
@@ -33,10 +37,12 @@ pub(crate) struct Machines {
     pub(crate) nics: BTreeMap<NicId, NicPlace>,
     /// A node's own address and the subnet of its pods.
     pub(crate) nodes: BTreeMap<String, (Ipv4Addr, Ipv4Net)>,
+    /// The same of IPv6, where the scenario gives nodes an address: its cluster is dual-stack.
+    pub(crate) nodes6: BTreeMap<String, NodeIpv6>,
     /// Switches by name; one that a NIC has for itself is called as both: `master1 eth1`.
     pub(crate) switches: BTreeMap<String, SwitchId>,
-    /// The IPv4 addresses on the NICs of nodes and routers.
-    own: BTreeMap<Ipv4Addr, String>,
+    /// The addresses on the NICs of nodes and routers.
+    own: BTreeMap<IpAddr, String>,
 }
 
 impl Machines {
@@ -49,8 +55,8 @@ impl Machines {
         macs
     }
 
-    /// The IPv4 addresses on the NICs of nodes and routers, and whose each is. A client may have one that Bellhop gave away: nobody can know.
-    pub(crate) fn addresses(&self) -> BTreeMap<Ipv4Addr, String> {
+    /// The addresses on the NICs of nodes and routers, and whose each is. A client may have one that Bellhop gave away: nobody can know.
+    pub(crate) fn addresses(&self) -> BTreeMap<IpAddr, String> {
         self.own.clone()
     }
 }
@@ -70,7 +76,7 @@ pub(crate) fn supports(scenario: &Scenario) -> Result<(), Unplayable> {
     let clients = topology.clients.iter().map(|(name, client)| (name, client.gateway));
     let routers = topology.routers.iter().map(|(name, router)| (name, router.gateway));
     let gateways = nodes.chain(clients).chain(routers).filter_map(|(name, gateway)| Some((name, gateway?)));
-    // The fabric's routers and hosts have no routes of IPv6 but the subnets they are on.
+    // The fabric's routers know of IPv6 no routes but the subnets they are on.
     missing.extend(gateways.filter(|(_, via)| via.is_ipv6()).map(|(name, via)| format!("{name}: the IPv6 gateway {via}")));
     if topology.nodes.len() > 200 {
         missing.push("more than 200 nodes".to_owned());
@@ -84,12 +90,21 @@ fn pod_subnet(index: usize) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(10, 233, third, 0), 24)
 }
 
+/// The same of IPv6: fd00:10:233::/48 in parts of 64 bits, numbered as those of IPv4 are.
+fn pod_subnet6(index: usize) -> Ipv6Net {
+    let fourth = u16::from(u8::try_from(index).unwrap_or(u8::MAX));
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x233, fourth, 0, 0, 0, 0), 64)
+}
+
 /// Builds a topology. Errors name the machine at fault.
 pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines), String> {
     let mut builder = Builder { fabric: Fabric::new(seed), machines: Machines::default(), seed };
     for (index, (name, node)) in topology.nodes.iter().enumerate() {
         let ip = own_address(node).ok_or_else(|| format!("node {name} has no IPv4 address"))?;
         builder.machines.nodes.insert(name.clone(), (ip, pod_subnet(index + 1)));
+        if let Some(ipv6) = node.nics.values().next().and_then(|nic| nic.ipv6) {
+            builder.machines.nodes6.insert(name.clone(), NodeIpv6 { ip: ipv6.addr(), pod_cidr: pod_subnet6(index + 1) });
+        }
     }
     builder.switches(topology);
     for (name, node) in &topology.nodes {
@@ -104,7 +119,7 @@ pub(crate) fn build(topology: &Topology, seed: u64) -> Result<(Fabric, Machines)
         let config = MachineConfig::new(name).profile(profile(client.stack));
         builder.machine(topology, name, with_gateway(config, client.gateway), &BTreeMap::from([("eth0".to_owned(), nic)]));
     }
-    builder.machines.own = own_addresses(topology);
+    builder.machines.own = own_addresses(topology, &builder);
     builder.fabric.take_changed();
     Ok((builder.fabric, builder.machines))
 }
@@ -145,6 +160,9 @@ impl Builder {
             if other != name {
                 config = config.route(pods.network(), pods.prefix_len(), *via);
             }
+        }
+        for (_, other) in self.machines.nodes6.iter().filter(|(other, _)| *other != name) {
+            config = config.route(other.pod_cidr.network(), other.pod_cidr.prefix_len(), other.ip);
         }
         self.machine(topology, name, with_gateway(config, node.gateway), &node.nics);
     }
@@ -219,11 +237,15 @@ fn profile(stack: Stack) -> Profile {
 }
 
 /// See [`Machines::addresses`].
-fn own_addresses(topology: &Topology) -> BTreeMap<Ipv4Addr, String> {
+fn own_addresses(topology: &Topology, built: &Builder) -> BTreeMap<IpAddr, String> {
     let nodes = topology.nodes.iter().map(|(name, node)| (name, &node.nics));
     let routers = topology.routers.iter().map(|(name, router)| (name, &router.nics));
     let addresses = |(name, nics): (&String, &BTreeMap<String, Nic>)| {
-        nics.values().filter_map(|nic| v4(nic.ip)).map(|address| (address, name.clone())).collect::<Vec<_>>()
+        let given = nics.values().flat_map(|nic| [Some(nic.ip.addr()), nic.ipv6.map(|net| net.addr().into())]).flatten();
+        // Link-local ones are not in the scenario: machines make them.
+        let made = built.machines.ids.get(name).map(|id| built.fabric.interfaces(*id)).into_iter().flatten();
+        let made = made.flat_map(|interface| interface.addresses).map(|own| own.address).filter(IpAddr::is_ipv6);
+        given.chain(made).map(|address| (address, name.clone())).collect::<Vec<_>>()
     };
     nodes.chain(routers).flat_map(addresses).collect()
 }

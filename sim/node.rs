@@ -2,7 +2,7 @@
 //!
 //! Translation only. What pods and rules there are is decided in `bellhop-models`, what they do to packets in `bellhop-fabric`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bellhop::env::LocalFuture;
@@ -28,9 +28,10 @@ impl PodRunner for SimulatedNode {
         if pod.host_network {
             return Ok(());
         }
-        let address = v4(pod.ip).ok_or_else(|| RunError(format!("{} is not an IPv4 address", pod.ip)))?;
-        let config = PodConfig { name: pod.name.clone(), address, port: pod.http_port() };
-        self.lan.fabric.borrow_mut().start_pod(self.machine, config);
+        for address in pod.ips() {
+            let config = PodConfig { name: pod.name.clone(), address, port: pod.http_port() };
+            self.lan.fabric.borrow_mut().start_pod(self.machine, config);
+        }
         Ok(())
     }
 
@@ -64,8 +65,8 @@ impl RuleSink for SimulatedNode {
 fn service(rule: &ServiceRule) -> fabric::ServiceRules {
     fabric::ServiceRules {
         name: rule.service.to_string(),
-        cluster_ip: rule.cluster_ip.and_then(v4),
-        external_ips: rule.external_ips.iter().copied().filter_map(v4).collect(),
+        cluster_ips: rule.cluster_ips.clone(),
+        external_ips: rule.external_ips.clone(),
         policy: match rule.policy {
             TrafficPolicy::Cluster => fabric::TrafficPolicy::Cluster,
             TrafficPolicy::Local => fabric::TrafficPolicy::Local,
@@ -76,16 +77,11 @@ fn service(rule: &ServiceRule) -> fabric::ServiceRules {
 }
 
 fn port(rule: &PortRule) -> fabric::PortRules {
-    let endpoints = rule.endpoints.iter().filter_map(|endpoint| {
-        let target = SocketAddrV4::new(v4(endpoint.ip)?, endpoint.port);
-        Some(fabric::Endpoint { target, local: endpoint.local, ready: endpoint.ready, serving: endpoint.serving })
+    let endpoints = rule.endpoints.iter().map(|endpoint| fabric::Endpoint {
+        target: SocketAddr::new(endpoint.ip, endpoint.port),
+        local: endpoint.local,
+        ready: endpoint.ready,
+        serving: endpoint.serving,
     });
     fabric::PortRules { port: rule.port, node_port: rule.node_port, endpoints: endpoints.collect() }
-}
-
-fn v4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
 }

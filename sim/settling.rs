@@ -7,7 +7,7 @@
 //! down while Kubernetes calls it Ready holds its addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bellhop_core::link::{Interface, InterfaceAddress};
@@ -15,7 +15,6 @@ use bellhop_core::pool::AddressPool;
 use bellhop_core::time::Instant;
 use bellhop_fabric::{CurlId, CurlOptions};
 use bellhop_scenario::scenario::Stack;
-use ipnet::Ipv4Net;
 use serde_json::Value;
 
 use crate::invariants::{Missed, bounds};
@@ -30,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(900);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     service: String,
-    address: Ipv4Addr,
+    address: IpAddr,
     port: u16,
     node: String,
 }
@@ -92,11 +91,12 @@ impl Stage {
     fn tries(&self) -> Vec<(String, Target, Duration)> {
         let grace = self.scenario.cluster.node_monitor_grace_period;
         let targets: Vec<Target> = self.targets().into_iter().filter(|target| self.may_be_reached(target)).collect();
-        let able = |name: &str, switch: &str| self.is_on_the_lan(name, None) && self.has_an_address(name) && !self.is_inspected(switch);
+        let able = |name: &str, switch: &str| self.is_on_the_lan(name, None) && !self.is_inspected(switch);
         let clients = self.scenario.topology.clients.iter().filter(|(name, client)| able(name, &client.switch));
         let bounded = clients.filter_map(|(name, client)| Some((name, bounds::convergence(client.stack, grace)?, client.stack)));
         let of = |(name, within, _): (&String, Duration, Stack)| {
-            targets.iter().map(move |target| (name.clone(), target.clone(), within)).collect::<Vec<_>>()
+            let may_ask = targets.iter().filter(|target| self.has_an_address(name, target.address));
+            may_ask.map(move |target| (name.clone(), target.clone(), within)).collect::<Vec<_>>()
         };
         bounded.flat_map(of).collect()
     }
@@ -109,11 +109,13 @@ impl Stage {
         let [eip] = &eips[..] else { return Vec::new() };
         let spec = &eip.object["spec"];
         let plain = spec["disable"] != true && spec["protocol"] == "layer2" && eip.object["metadata"]["deletionTimestamp"].is_null();
-        let size = spec["address"].as_str().and_then(|text| AddressPool::parse(text, false).ok()).map_or(0, |pool| pool.size());
+        let pool = spec["address"].as_str().and_then(|text| AddressPool::parse(text, false).ok());
+        let size = pool.as_ref().map_or(0, AddressPool::size);
         let somebody = self.installed.iter().any(|machine| self.programs.runs(&Key::Bellhop(machine.clone())));
         if !plain || !somebody || size <= (services.len() + self.machines.nodes.len()) as u64 {
             return Vec::new();
         }
+        let in_pool = |family: &Value| pool.as_ref().is_some_and(|pool| *family == pool.family().to_string());
         let asks = |object: &Value| {
             let annotation = |key: &str| object["metadata"]["annotations"].get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
             annotation(bellhop_api::keys::OPT_IN) == "porter"
@@ -121,6 +123,7 @@ impl Stage {
                 && annotation(bellhop_api::keys::ADDRESS[0]).is_empty()
                 && object["spec"]["type"] == "LoadBalancer"
                 && object["spec"]["loadBalancerIP"].is_null()
+                && object["spec"]["ipFamilies"].as_array().into_iter().flatten().all(in_pool)
                 && object["metadata"]["deletionTimestamp"].is_null()
         };
         let bare = |object: &Value| object["status"]["loadBalancer"]["ingress"].as_array().is_none_or(Vec::is_empty);
@@ -135,23 +138,27 @@ impl Stage {
         for record in self.eye.newest("services") {
             let object = &record.object;
             let marked = |field: &str, key: &str| object["metadata"][field].get(key).and_then(Value::as_str);
-            let ready = slices.iter().any(|slice| {
-                let of = slice.object["metadata"]["labels"][bellhop_api::keys::SERVICE_NAME_LABEL].as_str();
-                let endpoints = slice.object["endpoints"].as_array();
-                let ready = |endpoint: &Value| endpoint["conditions"]["ready"] == true;
-                slice.namespace == record.namespace && of == Some(record.name.as_str()) && endpoints.into_iter().flatten().any(ready)
-            });
+            let ready = |address: IpAddr| {
+                slices.iter().any(|slice| {
+                    let same_family = (slice.object["addressType"] == "IPv6") == address.is_ipv6();
+                    let of = slice.object["metadata"]["labels"][bellhop_api::keys::SERVICE_NAME_LABEL].as_str();
+                    let endpoints = slice.object["endpoints"].as_array();
+                    let ready = |endpoint: &Value| endpoint["conditions"]["ready"] == true;
+                    same_family
+                        && slice.namespace == record.namespace
+                        && of == Some(record.name.as_str())
+                        && endpoints.into_iter().flatten().any(ready)
+                })
+            };
             let ours = marked("labels", bellhop_api::keys::POOL_LABEL).is_some() && object["metadata"]["deletionTimestamp"].is_null();
             let node = marked("annotations", bellhop_api::keys::NODE_ANNOTATION).unwrap_or_default();
             let port = object["spec"]["ports"][0]["port"].as_u64().and_then(|port| u16::try_from(port).ok());
             let ingress = object["status"]["loadBalancer"]["ingress"].as_array();
-            let address = ingress.into_iter().flatten().find_map(|each| match each["ip"].as_str()?.parse() {
-                Ok(IpAddr::V4(address)) => Some(address),
-                _ => None,
-            });
-            if let (true, true, Some(port), Some(address)) = (ours, ready, port, address) {
+            let addresses = ingress.into_iter().flatten().filter_map(|each| each["ip"].as_str()?.parse().ok());
+            if let (true, Some(port)) = (ours, port) {
                 let service = format!("{}/{}", record.namespace, record.name);
-                targets.push(Target { service, address, port, node: node.to_owned() });
+                let of = |address| Target { service: service.clone(), address, port, node: node.to_owned() };
+                targets.extend(addresses.filter(|address| ready(*address)).map(of));
             }
         }
         targets
@@ -173,32 +180,33 @@ impl Stage {
     }
 
     /// Whether a machine runs and is plugged in.
-    fn is_on_the_lan(&self, machine: &str, address: Option<Ipv4Addr>) -> bool {
+    fn is_on_the_lan(&self, machine: &str, address: Option<IpAddr>) -> bool {
         self.is_powered(machine).unwrap_or(false) && self.is_plugged(machine, address)
     }
 
     /// Whether the NICs of a machine are up on whose LAN an address is; all of them, where there is none.
-    fn is_plugged(&self, machine: &str, address: Option<Ipv4Addr>) -> bool {
+    fn is_plugged(&self, machine: &str, address: Option<IpAddr>) -> bool {
         let Ok(id) = self.machine(machine) else { return false };
         let interfaces = self.lan.fabric.borrow().interfaces(id);
         let near = |interface: &&Interface| {
-            let holds = |own: &InterfaceAddress| match (own.address, address) {
-                (IpAddr::V4(own_address), Some(address)) => {
-                    Ipv4Net::new(own_address, own.prefix_length).is_ok_and(|net| net.contains(&address))
-                }
-                _ => false,
-            };
+            let holds = |own: &InterfaceAddress| address.is_some_and(|address| own.contains(address));
             interface.addresses.iter().any(holds)
         };
         let near: Vec<&Interface> = interfaces.iter().filter(near).collect();
         if near.is_empty() { interfaces.iter().all(|interface| interface.up) } else { near.iter().all(|interface| interface.up) }
     }
 
-    /// Whether a machine can ask anybody: a client may have IPv6 only, and a defender may have lost its address to another machine (RFC 5227).
-    fn has_an_address(&self, machine: &str) -> bool {
+    /// Whether a machine can ask for such an address at all: a client may have one family only, and a defender may have lost its address to another
+    /// machine (RFC 5227).
+    fn has_an_address(&self, machine: &str, towards: IpAddr) -> bool {
         let Ok(id) = self.machine(machine) else { return false };
         let interfaces = self.lan.fabric.borrow().interfaces(id);
-        interfaces.iter().any(|interface| interface.addresses.iter().any(|own| own.address.is_ipv4()))
+        // A link-local address leads nowhere beyond the link; all others are taken to.
+        let leads = |own: &InterfaceAddress| match own.address {
+            IpAddr::V4(_) => towards.is_ipv4(),
+            IpAddr::V6(address) => towards.is_ipv6() && !address.is_unicast_link_local(),
+        };
+        interfaces.iter().any(|interface| interface.addresses.iter().any(leads))
     }
 
     /// Whether a switch inspects ARP: announcing for others cannot work behind it, and a scenario that has one says so.
@@ -210,7 +218,7 @@ impl Stage {
 
     fn ask(&mut self, client: &str, target: &Target) -> Option<CurlId> {
         let machine = self.machine(client).ok()?;
-        let to = SocketAddrV4::new(target.address, target.port);
+        let to = SocketAddr::new(target.address, target.port);
         let options = CurlOptions { to, path: "/".to_owned(), connect_timeout: None, max_time: Some(PATIENCE) };
         Some(self.lan.fabric.borrow_mut().curl(machine, options))
     }

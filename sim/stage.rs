@@ -120,7 +120,9 @@ impl Stage {
     ) -> Result<Self, String> {
         let (mut fabric, machines) = machines::build(&scenario.topology, seed)?;
         let clock = WorldClock::start();
-        let api = ApiServer::new(&Config { seed: stream(seed, "api").next_u64(), clock: Arc::new(clock.clone()), ..Config::default() });
+        let service_cidr_v6 = (!machines.nodes6.is_empty()).then_some(machines::SERVICES_V6);
+        let seed_of_api = stream(seed, "api").next_u64();
+        let api = ApiServer::new(&Config { seed: seed_of_api, clock: Arc::new(clock.clone()), service_cidr_v6, ..Config::default() });
         let (tape, zero) = (Tape::default(), Instant::ZERO + WARM_UP);
         if let Some((played, outputs)) = record {
             let header = Header { played, zero, places: Places::of(&machines, &scenario.topology) };
@@ -205,6 +207,7 @@ impl Stage {
         let is_control_plane = node.roles.iter().any(|role| role == "control-plane");
         let mut config = if is_control_plane { NodeConfig::control_plane(name, ip, 0) } else { NodeConfig::worker(name, ip, 0) };
         config.pod_cidr = pods;
+        config.ipv6 = self.machines.nodes6.get(name).copied();
         config.labels.extend(node.labels.clone());
         let probes = self.probes.entry(name.to_owned()).or_default().clone();
         let kernel = Rc::new(SimulatedNode { lan: Rc::clone(&self.lan), machine: self.machines.ids[name], probes });

@@ -33,7 +33,7 @@ impl SimulatedHost {
             config.neighbors.lock = lock;
         }
         config.sysctl = Sysctl { arp_ignore: settings.arp_ignore, arp_announce: settings.arp_announce };
-        config.local = vec![LOCAL_IP];
+        config.local = vec![LOCAL_IP.into()];
         let mut fabric = Fabric::new(seed);
         let switch = fabric.add_switch();
         let machine = fabric.add_machine(config);

@@ -40,7 +40,7 @@ pub(super) fn begin(stage: &mut Stage, id: u64, fault: &Fault) -> Result<(), Str
         Fault::Cable { machine, nic, .. } => work_out_cable(stage, stage.nic(machine, nic)?),
         Fault::Uplink { between, .. } => work_out_uplink(stage, switches(stage, between)?),
         Fault::ClaimAddress { machine, address } => {
-            let (machine, address) = (stage.machine(machine)?, v4(*address)?);
+            let (machine, address) = (stage.machine(machine)?, *address);
             // A node of kube-proxy's ipvs mode may have it already, on a device that does not answer: that is fine.
             stage.lan.fabric.borrow_mut().claim_address(machine, address);
         }
@@ -72,8 +72,8 @@ pub(super) fn end(stage: &mut Stage, id: u64, fault: &Fault) {
         }
         Fault::ClaimAddress { machine, address } => {
             let claimed = stage.ongoing().any(|other| other.fault == *fault);
-            if let (Ok(id), Ok(address), false) = (stage.machine(machine), v4(*address), claimed) {
-                stage.lan.fabric.borrow_mut().release_address(id, address);
+            if let (Ok(id), false) = (stage.machine(machine), claimed) {
+                stage.lan.fabric.borrow_mut().release_address(id, *address);
             }
         }
         _ => {}
@@ -187,6 +187,6 @@ fn switches(stage: &Stage, between: &[String; 2]) -> Result<(SwitchId, SwitchId)
 fn v4(address: IpAddr) -> Result<Ipv4Addr, String> {
     match address {
         IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(format!("{address}: intruders of the simulator have no IPv6")),
+        IpAddr::V6(_) => Err(format!("{address}: only ARP is spoofed")),
     }
 }

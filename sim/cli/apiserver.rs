@@ -15,6 +15,7 @@ use bellhop_core::link::{Interface, LinkError};
 use bellhop_core::name::InterfaceName;
 use bellhop_fabric::stream;
 use bellhop_models::{ClusterConfig, ControlPlaneConfig, LifecycleConfig, ProxyMode, run_control_plane, seed_cluster};
+use ipnet::Ipv6Net;
 use tokio_util::sync::CancellationToken;
 
 /// What to serve, and where.
@@ -24,6 +25,7 @@ pub(super) struct Server {
     pub(super) models: bool,
     pub(super) proxy_mode: String,
     pub(super) strict_arp: bool,
+    pub(super) service_cidr_v6: Option<Ipv6Net>,
     pub(super) node_monitor_grace_period: Option<u64>,
     pub(super) places: Vec<String>,
     pub(super) seed: u64,
@@ -39,7 +41,8 @@ impl Server {
 
     async fn serve(self) -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(self.listen).await.with_context(|| format!("failed to listen on {}", self.listen))?;
-        let server = ApiServer::new(&Config { seed: self.seed, clock: Arc::new(SystemClock), ..Config::default() });
+        let service_cidr_v6 = self.service_cidr_v6.map(|net| (net.network(), net.prefix_len()));
+        let server = ApiServer::new(&Config { seed: self.seed, clock: Arc::new(SystemClock), service_cidr_v6, ..Config::default() });
         let kubeconfig = ApiServer::kubeconfig(listener.local_addr()?);
         if let Some(path) = &self.kubeconfig {
             std::fs::write(path, &kubeconfig).with_context(|| format!("failed to write {}", path.display()))?;

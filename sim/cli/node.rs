@@ -1,13 +1,13 @@
 //! `bellhop-sim node`: kubelet and kube-proxy of one node of real kernels, for the end-to-end suite.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::Context;
 use bellhop_fabric::stream;
-use bellhop_models::{NetnsConfig, NodeConfig, Peer, run_netns_node};
+use bellhop_models::{NetnsConfig, NodeConfig, NodeIpv6, Peer, run_netns_node};
 use clap::Args;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +29,18 @@ pub(super) struct Arguments {
     /// The subnet of its pods.
     #[arg(long)]
     pod_cidr: Ipv4Net,
+    /// The node's own IPv6 address, on a dual-stack cluster.
+    #[arg(long, requires = "pod_cidr_v6")]
+    ipv6: Option<Ipv6Addr>,
+    /// The IPv6 subnet of its pods.
+    #[arg(long, requires = "ipv6")]
+    pod_cidr_v6: Option<Ipv6Net>,
     /// All pod subnets.
     #[arg(long, default_value = "10.233.0.0/16")]
     cluster_cidr: Ipv4Net,
+    /// The same of IPv6.
+    #[arg(long, default_value = "fd00:10:233::/48")]
+    cluster_cidr_v6: Ipv6Net,
     /// Another node: name=address=pod-subnet.
     #[arg(long = "peer")]
     peers: Vec<Peer>,
@@ -57,7 +66,8 @@ impl Arguments {
         } else {
             NodeConfig::worker(self.name.as_str(), self.ip, 0)
         };
-        let mut config = NodeConfig { pod_cidr: self.pod_cidr, ..base };
+        let ipv6 = self.ipv6.zip(self.pod_cidr_v6).map(|(ip, pod_cidr)| NodeIpv6 { ip, pod_cidr });
+        let mut config = NodeConfig { pod_cidr: self.pod_cidr, ipv6, ..base };
         for label in &self.labels {
             let (key, value) = label.split_once('=').with_context(|| format!("--label {label}: expected key=value"))?;
             config.labels.insert(key.to_owned(), value.to_owned());
@@ -66,6 +76,7 @@ impl Arguments {
             interface: self.interface,
             peers: self.peers,
             cluster_cidr: self.cluster_cidr,
+            cluster_cidr_v6: self.cluster_cidr_v6,
             executable: std::env::current_exe().context("failed to find this program's own file")?,
         };
         let file = Kubeconfig::read_from(&self.kubeconfig).with_context(|| format!("failed to read {}", self.kubeconfig.display()))?;

@@ -4,7 +4,7 @@
 //! times out. It knows neither routes nor NICs. Without an entry of its own a packet passes unchanged.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
@@ -29,7 +29,7 @@ pub(crate) enum Verdict {
 }
 
 /// From and to.
-type Tuple = (SocketAddrV4, SocketAddrV4);
+type Tuple = (SocketAddr, SocketAddr);
 
 /// One tracked connection.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub(crate) struct Arrival<'a> {
     /// Whether its destination is one of the node's own (not Services') addresses.
     pub(crate) to_node: bool,
     /// The address that masquerading writes, for an endpoint.
-    pub(crate) masquerade_as: &'a dyn Fn(Ipv4Addr) -> Option<Ipv4Addr>,
+    pub(crate) masquerade_as: &'a dyn Fn(IpAddr) -> Option<IpAddr>,
 }
 
 impl Conntrack {
@@ -105,9 +105,8 @@ impl Conntrack {
         }
         // A pod that reaches itself through its Service would answer itself directly: masquerade (kube-proxy's hairpin rule).
         let hairpin = target.ip() == segment.source.ip();
-        let source = if masquerade || hairpin { (arrival.masquerade_as)(*target.ip()) } else { Some(*segment.source.ip()) };
-        let Some(number) = source.and_then(|source| self.track(now, tuple, SocketAddrV4::new(source, segment.source.port()), target))
-        else {
+        let source = if masquerade || hairpin { (arrival.masquerade_as)(target.ip()) } else { Some(segment.source.ip()) };
+        let Some(number) = source.and_then(|source| self.track(now, tuple, SocketAddr::new(source, segment.source.port()), target)) else {
             return Verdict::Drop;
         };
         self.follow(now, number, 0, segment, bytes)
@@ -126,7 +125,7 @@ impl Conntrack {
     }
 
     /// Enters a new connection. `None` where the table or the ports are full.
-    fn track(&mut self, now: Instant, original: Tuple, source: SocketAddrV4, target: SocketAddrV4) -> Option<u64> {
+    fn track(&mut self, now: Instant, original: Tuple, source: SocketAddr, target: SocketAddr) -> Option<u64> {
         if self.connections.len() >= CONNECTIONS_MAX {
             self.forget_expired(now);
         }
@@ -134,9 +133,9 @@ impl Conntrack {
             return None;
         }
         let ports = std::iter::once(source.port()).chain(PORTS);
-        let free = |port: &u16| !self.by_tuple.contains_key(&(target, SocketAddrV4::new(*source.ip(), *port)));
+        let free = |port: &u16| !self.by_tuple.contains_key(&(target, SocketAddr::new(source.ip(), *port)));
         let port = ports.into_iter().find(free)?;
-        let reply = (target, SocketAddrV4::new(*source.ip(), port));
+        let reply = (target, SocketAddr::new(source.ip(), port));
         let number = self.next;
         self.next += 1;
         self.by_tuple.insert(original, (number, 0));

@@ -3,7 +3,7 @@
 //! A state machine over one TCP socket of its host's stack. It resolves no names and follows no redirects.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
@@ -16,7 +16,7 @@ use crate::tcp::TcpStack;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurlOptions {
     /// Address and port.
-    pub to: SocketAddrV4,
+    pub to: SocketAddr,
     /// The path, with its slash.
     pub path: String,
     /// `--connect-timeout`. Without one the kernel gives up after [`KERNEL_CONNECT`].
@@ -27,8 +27,8 @@ pub struct CurlOptions {
 
 impl CurlOptions {
     /// `curl http://<to>/` on port 80.
-    pub fn to(to: Ipv4Addr) -> Self {
-        Self { to: SocketAddrV4::new(to, 80), path: "/".to_owned(), connect_timeout: None, max_time: None }
+    pub fn to(to: impl Into<IpAddr>) -> Self {
+        Self { to: SocketAddr::new(to.into(), 80), path: "/".to_owned(), connect_timeout: None, max_time: None }
     }
 }
 
@@ -126,7 +126,7 @@ pub(crate) struct Curl {
     /// Its socket in the host's stack.
     pub(crate) socket: SocketHandle,
     /// The port it sends from.
-    pub(crate) local: SocketAddrV4,
+    pub(crate) local: SocketAddr,
     /// Whether the request is out.
     asked: bool,
     /// What has come.
@@ -137,7 +137,7 @@ pub(crate) struct Curl {
 
 impl Curl {
     /// One whose socket is connecting.
-    pub(crate) fn new(now: Instant, options: CurlOptions, socket: SocketHandle, local: SocketAddrV4) -> Self {
+    pub(crate) fn new(now: Instant, options: CurlOptions, socket: SocketHandle, local: SocketAddr) -> Self {
         Self { options, started: now, socket, local, asked: false, answer: Vec::new(), acknowledged: None }
     }
 
@@ -157,7 +157,7 @@ impl Curl {
             let request = format!(
                 "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n",
                 self.options.path,
-                self.options.to.ip()
+                if self.options.to.is_ipv6() { format!("[{}]", self.options.to.ip()) } else { self.options.to.ip().to_string() }
             );
             let _sent = socket.send_slice(request.as_bytes());
             self.asked = true;
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn report(result: Result<Answer, CurlError>) -> CurlReport {
-        let options = CurlOptions::to(Ipv4Addr::new(192, 168, 0, 91));
+        let options = CurlOptions::to([192, 168, 0, 91]);
         CurlReport { options, started: Instant::ZERO, ended: Instant::from_millis(3061), result }
     }
 

@@ -4,7 +4,7 @@
 //! Machines that no chain of cables connects do not hear each other. Ids are only good for the fabric that gave them.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bellhop_core::link::Interface;
 use bellhop_core::name::InterfaceName;
@@ -325,12 +325,14 @@ impl Fabric {
     }
 
     /// The NIC through which a machine would send to `destination`; `None` without a route, or if the destination is its own.
-    pub fn route_to(&self, machine: MachineId, destination: Ipv4Addr) -> Option<InterfaceName> {
+    pub fn route_to(&self, machine: MachineId, destination: impl Into<IpAddr>) -> Option<InterfaceName> {
         let host = &self.machines[machine.0];
-        if host.is_local(destination) {
-            return None;
-        }
-        host.route(destination).map(|(nic, _)| host.nics[nic].config.name.clone())
+        let nic = match destination.into() {
+            IpAddr::V4(destination) if !host.is_local(destination) => host.route(destination).map(|(nic, _)| nic),
+            IpAddr::V6(destination) if !host.is_local6(destination) => host.route6(destination).map(|(nic, ..)| nic),
+            _ => None,
+        };
+        nic.map(|nic| host.nics[nic].config.name.clone())
     }
 
     /// Machines whose interfaces or routes may answer differently since the last call, each once.
@@ -364,6 +366,12 @@ impl Fabric {
             Happened::Curl { curl, report } => {
                 self.programs.end_curl(CurlId(curl), report.clone());
                 Event::Curl { curl: CurlId(curl), machine: MachineId(machine), report }
+            }
+            Happened::Unique { nic, address } => {
+                let Some(nic) = self.nic_id(machine, nic) else { return };
+                self.changed.insert(MachineId(machine));
+                self.ports.wake(nic);
+                Event::Claim { nic, address: address.into(), held: true }
             }
             Happened::Served(served) => Event::Served { machine: MachineId(machine), pod: served.pod, client: served.client },
         };

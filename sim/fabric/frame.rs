@@ -2,13 +2,15 @@
 //!
 //! The codec is smoltcp's. What a frame means to whoever hears it is decided elsewhere.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::rc::Rc;
 
 use bellhop_core::mac::MacAddr;
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr};
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::packet6::{self, Icmp6};
 
 /// Bytes of the Ethernet header: destination, source, EtherType.
 pub const ETHERNET_HEADER_LENGTH: usize = 14;
@@ -61,6 +63,24 @@ impl Frame {
             return None;
         }
         Arp::parse(self.bytes.get(ETHERNET_HEADER_LENGTH..)?)
+    }
+}
+
+impl Frame {
+    /// The neighbor solicitation or advertisement in it, if it is an untagged frame with a sound one.
+    pub fn ndp(&self) -> Option<Ndp> {
+        if self.ethertype() != u16::from(EthernetProtocol::Ipv6) {
+            return None;
+        }
+        let header = packet6::header(self)?;
+        let (source, destination) = (header.source, header.destination);
+        match packet6::icmp(self)? {
+            Icmp6::Solicitation { target, mac } => Some(Ndp { source, destination, target, mac, advertises: false, solicited: false }),
+            Icmp6::Advertisement(says) => {
+                Some(Ndp { source, destination, target: says.target, mac: says.mac, advertises: true, solicited: says.solicited })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -147,6 +167,23 @@ impl Arp {
     pub fn is_gratuitous(&self) -> bool {
         self.sender_ip == self.target_ip && (self.operation == Operation::Request || self.sender_mac == self.target_mac)
     }
+}
+
+/// A neighbor solicitation or advertisement (RFC 4861).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ndp {
+    /// Whom its packet is from; `::` while its sender looks for duplicates.
+    pub source: Ipv6Addr,
+    /// Whom its packet is for.
+    pub destination: Ipv6Addr,
+    /// The address that it is about.
+    pub target: Ipv6Addr,
+    /// The link-layer address that it tells: the source's in a solicitation, the target's in an advertisement.
+    pub mac: Option<MacAddr>,
+    /// Whether it is an advertisement.
+    pub advertises: bool,
+    /// Whether that answers a solicitation.
+    pub solicited: bool,
 }
 
 /// Writes an Ethernet header into the first 14 bytes, which must be there.

@@ -1,10 +1,10 @@
 //! A machine on the LAN: its NICs, addresses, routes, and what its kernel keeps.
 //!
 //! It takes in frames and timers and hands out [`Effects`]; it knows no cable and no queue. The parts beside this file: ARP, IP, programs
-//! (ping and curl), and what makes a node of it (pods and kube-proxy's rules). Of IPv6 it is a host only: neighbor discovery and echo.
+//! (ping and curl), and what makes a node of it (pods and kube-proxy's rules).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bellhop_core::link::{Interface, InterfaceAddress};
 use bellhop_core::mac::MacAddr;
@@ -51,7 +51,7 @@ pub struct MachineConfig {
     /// Kernel settings after boot.
     pub sysctl: Sysctl,
     /// Addresses on a device that is no NIC, as loopback is.
-    pub local: Vec<Ipv4Addr>,
+    pub local: Vec<IpAddr>,
     /// Whether it probes for its NICs' IPv4 addresses before it uses them, announces and defends them (RFC 5227).
     pub defends: bool,
 }
@@ -72,8 +72,8 @@ pub struct NicConfig {
 pub struct Route {
     /// Where to: network and length; 0.0.0.0/0 is the default route.
     pub destination: InterfaceAddress,
-    /// The next hop.
-    pub via: Ipv4Addr,
+    /// The next hop, of the same family.
+    pub via: IpAddr,
 }
 
 impl MachineConfig {
@@ -110,9 +110,9 @@ impl MachineConfig {
 
     /// With one more route.
     #[must_use]
-    pub fn route(mut self, destination: Ipv4Addr, prefix_length: u8, via: Ipv4Addr) -> Self {
+    pub fn route(mut self, destination: impl Into<IpAddr>, prefix_length: u8, via: impl Into<IpAddr>) -> Self {
         let destination = InterfaceAddress { address: destination.into(), prefix_length };
-        self.routes.push(Route { destination, via });
+        self.routes.push(Route { destination, via: via.into() });
         self
     }
 
@@ -147,9 +147,11 @@ pub(crate) enum Timer {
     /// The patience of some curl.
     Curl,
     /// The TCP of one of its addresses.
-    Stack(Ipv4Addr),
+    Stack(IpAddr),
     /// A pod.
-    Pod(Ipv4Addr),
+    Pod(IpAddr),
+    /// Nobody has said within the time that an IPv6 address is taken.
+    Unique { nic: usize, address: Ipv6Addr },
     /// A packet that the machine sends to itself.
     Loopback(Vec<u8>),
 }
@@ -165,6 +167,8 @@ pub(crate) enum Happened {
     Curl { curl: u32, report: CurlReport },
     /// A pod answered a request.
     Served(Served),
+    /// An IPv6 address that was taken is its own now: nobody else had it.
+    Unique { nic: usize, address: Ipv6Addr },
 }
 
 /// One NIC as the kernel has it.
@@ -251,15 +255,15 @@ pub(crate) struct Host {
     /// Kernel settings.
     sysctl: Sysctl,
     /// Addresses on its local device (kube-ipvs0).
-    local: BTreeSet<Ipv4Addr>,
+    local: BTreeSet<IpAddr>,
     /// TCP by address, made when first needed.
-    stacks: BTreeMap<Ipv4Addr, (TcpStack, Alarm)>,
+    stacks: BTreeMap<IpAddr, (TcpStack, Alarm)>,
     /// Running pings.
     pings: BTreeMap<u32, Ping>,
     /// Running curls.
     curls: BTreeMap<u32, Curl>,
     /// Pods by address.
-    pods: BTreeMap<Ipv4Addr, (Pod, Alarm)>,
+    pods: BTreeMap<IpAddr, (Pod, Alarm)>,
     /// kube-proxy's rules.
     proxy: Option<Proxy>,
     /// Connections through the rules.
@@ -305,6 +309,7 @@ impl Host {
             Timer::Curl => self.poll_curls(now, effects),
             Timer::Stack(address) => self.handle_stack_timer(now, address, effects),
             Timer::Pod(address) => self.handle_pod_timer(now, address, effects),
+            Timer::Unique { nic, address } => self.handle_unique(nic, address, effects),
             Timer::Loopback(packet) => self.handle_loopback(now, packet, effects),
         }
     }
@@ -365,7 +370,7 @@ impl Host {
             name: nic.config.name.clone(),
             mac: nic.config.mac,
             up: self.powered && nic.is_up(),
-            addresses: nic.config.addresses.iter().filter(|own| nic.uses(own.address)).copied().collect(),
+            addresses: nic.config.addresses.iter().filter(|own| nic.uses(own.address)).copied().chain(nic.ip6.made_link_local()).collect(),
         };
         self.nics.iter().map(interface).collect()
     }
@@ -378,7 +383,8 @@ impl Host {
             .routes
             .iter()
             .filter(|route| route.destination.contains(destination.into()))
-            .filter_map(|route| self.connected(route.via).map(|(nic, _)| (route.destination.prefix_length, nic, route.via)))
+            .filter_map(|route| if let IpAddr::V4(via) = route.via { Some((route.destination.prefix_length, via)) } else { None })
+            .filter_map(|(length, via)| self.connected(via).map(|(nic, _)| (length, nic, via)))
             .max_by_key(|(length, ..)| *length);
         let best = match (connected, by_static) {
             (Some(connected), Some(by_static)) if by_static.0 > connected.0 => by_static,
@@ -390,7 +396,7 @@ impl Host {
 
     /// Whether an address is its own, on whichever device (the weak host model of Linux).
     pub(crate) fn is_local(&self, address: Ipv4Addr) -> bool {
-        self.is_nic_address(address) || self.local.contains(&address)
+        self.is_nic_address(address) || self.local.contains(&address.into())
     }
 
     /// Whether an address is on one of its NICs.
@@ -403,7 +409,7 @@ impl Host {
         if self.is_local(destination) {
             return Some(destination);
         }
-        if self.pods.contains_key(&destination) {
+        if self.pods.contains_key(&destination.into()) {
             return self.primary_address();
         }
         let (nic, next_hop) = self.route(destination)?;

@@ -3,7 +3,7 @@
 //! A machine has NICs, routes, a neighbor table that follows the kernel's state machine, ping and curl; a node has pods and kube-proxy's
 //! rules besides. Everything happens in one queue with nanoseconds, and every draw comes from one seed: the same calls give the same
 //! [`Fabric::trace_hash`]. No I/O, no clock, no async: whoever drives it lets time pass. Bellhop comes in through virtual ports
-//! ([`Fabric::open_port`]). Of IPv6 machines are hosts: neighbor discovery and echo. Begin at [`Fabric`].
+//! ([`Fabric::open_port`]). Begin at [`Fabric`].
 
 mod conntrack;
 mod curl;
@@ -25,7 +25,7 @@ mod wire;
 
 pub use curl::{Answer, CurlError, CurlOptions, CurlReport, KERNEL_CONNECT};
 pub use fabric::{CurlId, Fabric, MachineId, NicId, PingId, PortId, SpoofId, StormId, SwitchId};
-pub use frame::{Arp, ETHERNET_HEADER_LENGTH, FRAME_LENGTH_MAX, Frame, Operation};
+pub use frame::{Arp, ETHERNET_HEADER_LENGTH, FRAME_LENGTH_MAX, Frame, Ndp, Operation};
 pub use host::{MachineConfig, NicConfig, Route, Sysctl};
 pub use neighbor::{Ageing, Neighbor, NeighborSettings, NeighborState, Profile, UnknownProfile};
 pub use ping::{Echo, EchoOutcome, PingOptions};

@@ -1,14 +1,14 @@
-//! IPv4 packets inside a machine: bytes with room for the Ethernet header in front, so that sending one copies nothing.
+//! Packets inside a machine: of IPv4, and what both families have alike (TCP): bytes with room for the Ethernet header in front, so that sending one copies nothing.
 //!
 //! Reads the few fields that routing and translation need, and writes the answers that a kernel gives by itself: echo reply, reset,
 //! unreachable. It decides none of them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     Icmpv4DstUnreachable, Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv4TimeExceeded, IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr,
-    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
+    Ipv6Packet, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UdpPacket, UdpRepr,
 };
 
 use crate::frame::ETHERNET_HEADER_LENGTH;
@@ -72,9 +72,9 @@ pub(crate) fn decrement_ttl(bytes: &mut [u8]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// From.
-    pub(crate) source: SocketAddrV4,
+    pub(crate) source: SocketAddr,
     /// To.
-    pub(crate) destination: SocketAddrV4,
+    pub(crate) destination: SocketAddr,
     /// Opens a connection: SYN without ACK.
     pub(crate) opens: bool,
     /// Ends one at once.
@@ -85,19 +85,28 @@ pub(crate) struct Segment {
     pub(crate) acknowledges: Option<u32>,
 }
 
+/// The two ends of a packet whose [`header`] is sound, and the TCP in it, if it is that.
+fn tcp(bytes: &[u8]) -> Option<(IpAddr, IpAddr, TcpPacket<&[u8]>)> {
+    let bytes = bytes.get(HEADROOM..)?;
+    let (source, destination, payload) = if bytes.first()? >> 4 == 6 {
+        let packet = Ipv6Packet::new_checked(bytes).ok().filter(|packet| packet.next_header() == IpProtocol::Tcp)?;
+        (packet.src_addr().into(), packet.dst_addr().into(), packet.payload())
+    } else {
+        let packet = Ipv4Packet::new_checked(bytes).ok().filter(|packet| packet.next_header() == IpProtocol::Tcp)?;
+        (packet.src_addr().into(), packet.dst_addr().into(), packet.payload())
+    };
+    Some((source, destination, TcpPacket::new_checked(payload).ok()?))
+}
+
 /// The TCP segment in a packet whose [`header`] is sound.
 pub(crate) fn segment(bytes: &[u8]) -> Option<Segment> {
-    let packet = Ipv4Packet::new_checked(bytes.get(HEADROOM..)?).ok()?;
-    if packet.next_header() != IpProtocol::Tcp {
-        return None;
-    }
-    let tcp = TcpPacket::new_checked(packet.payload()).ok()?;
+    let (source, destination, tcp) = tcp(bytes)?;
     if tcp.src_port() == 0 || tcp.dst_port() == 0 {
         return None;
     }
     Some(Segment {
-        source: SocketAddrV4::new(packet.src_addr(), tcp.src_port()),
-        destination: SocketAddrV4::new(packet.dst_addr(), tcp.dst_port()),
+        source: SocketAddr::new(source, tcp.src_port()),
+        destination: SocketAddr::new(destination, tcp.dst_port()),
         opens: tcp.syn() && !tcp.ack(),
         resets: tcp.rst(),
         finishes: tcp.fin(),
@@ -106,16 +115,31 @@ pub(crate) fn segment(bytes: &[u8]) -> Option<Segment> {
     })
 }
 
-/// Rewrites both ends of a TCP packet for which [`segment`] was `Some`, checksums included.
-pub(crate) fn readdress(bytes: &mut [u8], source: SocketAddrV4, destination: SocketAddrV4) {
-    let mut packet = Ipv4Packet::new_unchecked(&mut bytes[HEADROOM..]);
-    packet.set_src_addr(*source.ip());
-    packet.set_dst_addr(*destination.ip());
-    packet.fill_checksum();
-    let mut tcp = TcpPacket::new_unchecked(packet.payload_mut());
+/// Rewrites both ends of a TCP packet for which [`segment`] was `Some`, checksums included. Both are of the packet's family.
+pub(crate) fn readdress(bytes: &mut [u8], source: SocketAddr, destination: SocketAddr) {
+    match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let mut packet = Ipv4Packet::new_unchecked(&mut bytes[HEADROOM..]);
+            packet.set_src_addr(from);
+            packet.set_dst_addr(to);
+            packet.fill_checksum();
+            set_ports(packet.payload_mut(), source, destination);
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let mut packet = Ipv6Packet::new_unchecked(&mut bytes[HEADROOM..]);
+            packet.set_src_addr(from);
+            packet.set_dst_addr(to);
+            set_ports(packet.payload_mut(), source, destination);
+        }
+        _ => debug_assert!(false, "{source} and {destination} are of two families"),
+    }
+}
+
+fn set_ports(segment: &mut [u8], source: SocketAddr, destination: SocketAddr) {
+    let mut tcp = TcpPacket::new_unchecked(segment);
     tcp.set_src_port(source.port());
     tcp.set_dst_port(destination.port());
-    tcp.fill_checksum(&IpAddress::Ipv4(*source.ip()), &IpAddress::Ipv4(*destination.ip()));
+    tcp.fill_checksum(&source.ip().into(), &destination.ip().into());
 }
 
 /// An ICMP message that a machine cares for.
@@ -223,8 +247,8 @@ fn complaint(from: Ipv4Addr, undelivered: &[u8], error: impl FnOnce(Ipv4Repr, &[
 
 /// The reset that a kernel answers a segment with for which it has no socket (RFC 9293 §3.10.7.1). None for a reset.
 pub(crate) fn reset(bytes: &[u8]) -> Option<Vec<u8>> {
-    let packet = Ipv4Packet::new_checked(bytes.get(HEADROOM..)?).ok()?;
-    let tcp = TcpPacket::new_checked(packet.payload()).ok()?;
+    // The answer goes the other way.
+    let (destination, source, tcp) = tcp(bytes)?;
     if tcp.rst() {
         return None;
     }
@@ -244,14 +268,15 @@ pub(crate) fn reset(bytes: &[u8]) -> Option<Vec<u8>> {
         timestamp: None,
         payload: &[],
     };
-    let (source, destination) = (packet.dst_addr(), packet.src_addr());
-    let mut answer = ip_packet(source, destination, IpProtocol::Tcp, repr.buffer_len());
-    repr.emit(
-        &mut TcpPacket::new_unchecked(&mut answer[HEADROOM + 20..]),
-        &IpAddress::Ipv4(source),
-        &IpAddress::Ipv4(destination),
-        &ChecksumCapabilities::default(),
-    );
+    let length = repr.buffer_len();
+    let mut answer = match (source, destination) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ip_packet(from, to, IpProtocol::Tcp, length),
+        (IpAddr::V6(from), IpAddr::V6(to)) => packet6::ip_packet(from, to, IpProtocol::Tcp, packet6::HOP_LIMIT, length),
+        _ => return None,
+    };
+    let segment = answer.len() - length;
+    let mut tcp = TcpPacket::new_unchecked(&mut answer[segment..]);
+    repr.emit(&mut tcp, &source.into(), &destination.into(), &ChecksumCapabilities::default());
     Some(answer)
 }
 

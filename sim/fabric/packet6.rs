@@ -1,6 +1,7 @@
 //! IPv6 packets inside a machine: bytes with room for the Ethernet header in front, as [`crate::packet`] keeps those of IPv4.
 //!
-//! Reads and writes what hosts say to each other by themselves: neighbor discovery, echo, "unreachable", and UDP. It decides none of it.
+//! Reads and writes what hosts say to each other by themselves: neighbor discovery, echo, "unreachable", and UDP. It decides none of it. TCP is read in
+//! [`crate::packet`], alike for both families.
 //! Extension headers are not understood: a packet that has one is for nobody here.
 
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -57,6 +58,8 @@ pub(crate) enum Icmp6 {
     EchoReply { identifier: u16, sequence: u16 },
     /// An echo request of ours did not arrive.
     EchoUnreachable { identifier: u16, sequence: u16, code: u8 },
+    /// A segment of ours, sent from this port, did not arrive.
+    TcpUnreachable { port: u16, code: u8 },
     /// Who has the target? With the source link-layer address option.
     Solicitation { target: Ipv6Addr, mac: Option<MacAddr> },
     /// The target is there.
@@ -82,6 +85,11 @@ pub(crate) fn icmp(bytes: &[u8]) -> Option<Icmp6> {
     }
 }
 
+/// Whether a frame is ICMPv6 of the two types that Bellhop's filter keeps, sound or not.
+pub(crate) fn is_discovery(frame: &[u8]) -> bool {
+    frame.get(HEADROOM + 6) == Some(&u8::from(IpProtocol::Icmpv6)) && matches!(frame.get(HEADROOM + HEADER_LENGTH), Some(135 | 136))
+}
+
 /// A neighbor solicitation or advertisement. A link-layer address that is no MAC makes it unsound.
 fn discovery(icmp: &Icmpv6Packet<&[u8]>) -> Option<Icmp6> {
     let mac = |address: Option<RawHardwareAddress>| match address {
@@ -104,10 +112,14 @@ fn discovery(icmp: &Icmpv6Packet<&[u8]>) -> Option<Icmp6> {
     }
 }
 
-/// What the quoted start of an undelivered packet was, if it was an echo request.
+/// What the quoted start of an undelivered packet was, if it was TCP or an echo request.
 fn undelivered(quoted: &[u8], code: u8) -> Option<Icmp6> {
     let inner = quoted.get(HEADER_LENGTH..HEADER_LENGTH + 8)?;
-    if *quoted.get(6)? != u8::from(IpProtocol::Icmpv6) || inner[0] != u8::from(Icmpv6Message::EchoRequest) {
+    let protocol = IpProtocol::from(*quoted.get(6)?);
+    if protocol == IpProtocol::Tcp {
+        return Some(Icmp6::TcpUnreachable { port: u16::from_be_bytes([inner[0], inner[1]]), code });
+    }
+    if protocol != IpProtocol::Icmpv6 || inner[0] != u8::from(Icmpv6Message::EchoRequest) {
         return None;
     }
     let (identifier, sequence) = (u16::from_be_bytes([inner[4], inner[5]]), u16::from_be_bytes([inner[6], inner[7]]));
@@ -174,6 +186,17 @@ pub(crate) fn datagram(source: SocketAddrV6, destination: SocketAddrV6, payload:
     bytes
 }
 
+/// Counts one hop off. `false`, and nothing is changed, if none is left.
+pub(crate) fn decrement_hop_limit(bytes: &mut [u8]) -> bool {
+    let mut packet = Ipv6Packet::new_unchecked(&mut bytes[HEADROOM..]);
+    let hop_limit = packet.hop_limit();
+    if hop_limit <= 1 {
+        return false;
+    }
+    packet.set_hop_limit(hop_limit - 1);
+    true
+}
+
 /// The group in which an address's owner listens for solicitations: ff02::1:ff and its last 24 bits (RFC 4291 §2.7.1).
 pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
@@ -208,7 +231,7 @@ fn icmp_packet(source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8, repr: &Ic
 }
 
 /// Headroom, an IPv6 header, and a payload of zeros.
-fn ip_packet(source: Ipv6Addr, destination: Ipv6Addr, next_header: IpProtocol, hop_limit: u8, payload_len: usize) -> Vec<u8> {
+pub(crate) fn ip_packet(source: Ipv6Addr, destination: Ipv6Addr, next_header: IpProtocol, hop_limit: u8, payload_len: usize) -> Vec<u8> {
     let mut bytes = vec![0; HEADROOM + HEADER_LENGTH + payload_len];
     let repr = Ipv6Repr { src_addr: source, dst_addr: destination, next_header, payload_len, hop_limit };
     repr.emit(&mut Ipv6Packet::new_unchecked(&mut bytes[HEADROOM..]));

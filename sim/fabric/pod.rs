@@ -2,12 +2,11 @@
 //!
 //! It answers every request alike and remembers the client address that it saw. It knows neither Services nor nodes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bellhop_core::time::Instant;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::IpAddress;
 
 use crate::tcp::TcpStack;
 
@@ -17,7 +16,7 @@ pub struct PodConfig {
     /// Its name, which it answers with.
     pub name: String,
     /// Its address, from its node's pod subnet.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The TCP port its server listens on.
     pub port: u16,
 }
@@ -28,7 +27,7 @@ pub(crate) struct Served {
     /// The pod.
     pub(crate) pod: String,
     /// The client address that it saw.
-    pub(crate) client: Ipv4Addr,
+    pub(crate) client: IpAddr,
 }
 
 /// Connections at one time; more wait for their retransmission, as behind a full backlog.
@@ -100,7 +99,7 @@ impl Pod {
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             // An answer that does not fit is a client that does not read: it gets no second one.
             let _sent = socket.send_slice(answer.as_bytes());
-            if let Some(IpAddress::Ipv4(client)) = socket.remote_endpoint().map(|remote| remote.addr) {
+            if let Some(client) = socket.remote_endpoint().map(|remote| IpAddr::from(remote.addr)) {
                 served.push(Served { pod: self.config.name.clone(), client });
             }
         }

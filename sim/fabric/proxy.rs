@@ -4,7 +4,7 @@
 //! "Virtual IPs and Service Proxies" of the Kubernetes documentation.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use rand_chacha::ChaCha8Rng;
 
@@ -38,9 +38,9 @@ pub struct ServiceRules {
     /// `namespace/name`.
     pub name: String,
     /// Its cluster IP; a headless one has none.
-    pub cluster_ip: Option<Ipv4Addr>,
+    pub cluster_ips: Vec<IpAddr>,
     /// Its load balancer's addresses.
-    pub external_ips: Vec<Ipv4Addr>,
+    pub external_ips: Vec<IpAddr>,
     /// externalTrafficPolicy.
     pub policy: TrafficPolicy,
     /// Its TCP ports.
@@ -72,7 +72,7 @@ pub struct PortRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The pod's address and the port it listens on.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// Whether the pod is on this node.
     pub local: bool,
     /// EndpointSlice condition `ready`.
@@ -98,7 +98,7 @@ pub(crate) enum Choice {
     /// To no Service.
     NotOurs,
     /// To this endpoint; with the node's address as its source, if so.
-    To { target: SocketAddrV4, masquerade: bool },
+    To { target: SocketAddr, masquerade: bool },
     /// The policy leaves no endpoint: the packet is dropped.
     Drop,
     /// The Service has no endpoint anywhere: "port unreachable".
@@ -111,11 +111,11 @@ pub(crate) struct Proxy {
     /// The value that was given.
     rules: ProxyRules,
     /// By destination: the indexes of Service and port, and whether the address is external.
-    by_destination: BTreeMap<(Ipv4Addr, u16), (usize, usize, bool)>,
+    by_destination: BTreeMap<(IpAddr, u16), (usize, usize, bool)>,
     /// By node port.
     by_node_port: BTreeMap<u16, (usize, usize)>,
     /// ipvs: the next endpoint of a destination, in turn.
-    turns: BTreeMap<(Ipv4Addr, u16), usize>,
+    turns: BTreeMap<(IpAddr, u16), usize>,
 }
 
 impl Proxy {
@@ -124,7 +124,7 @@ impl Proxy {
         let mut proxy = Self { rules: ProxyRules::default(), ..Self::default() };
         for (service_index, service) in rules.services.iter().enumerate() {
             for (port_index, port) in service.ports.iter().enumerate() {
-                let internal = service.cluster_ip.iter().map(|address| (address, false));
+                let internal = service.cluster_ips.iter().map(|address| (address, false));
                 let external = service.external_ips.iter().map(|address| (address, true));
                 for (address, is_external) in internal.chain(external) {
                     proxy.by_destination.entry((*address, port.port)).or_insert((service_index, port_index, is_external));
@@ -144,19 +144,19 @@ impl Proxy {
     }
 
     /// All addresses of Services.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.rules.services.iter().flat_map(|service| service.cluster_ip.iter().chain(&service.external_ips).copied())
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.rules.services.iter().flat_map(|service| service.cluster_ips.iter().chain(&service.external_ips).copied())
     }
 
     /// Whether an address is a Service's.
-    pub(crate) fn has_address(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn has_address(&self, address: IpAddr) -> bool {
         // Ports are the second part of the key: the first one at or after (address, 0) tells.
         self.by_destination.range((address, 0)..=(address, u16::MAX)).next().is_some()
     }
 
     /// Where a new connection to `destination` goes: at random with iptables, in turn with ipvs.
-    pub(crate) fn choose(&mut self, destination: SocketAddrV4, to_node: bool, origin: Origin, rng: &mut ChaCha8Rng) -> Choice {
-        let key = (*destination.ip(), destination.port());
+    pub(crate) fn choose(&mut self, destination: SocketAddr, to_node: bool, origin: Origin, rng: &mut ChaCha8Rng) -> Choice {
+        let key = (destination.ip(), destination.port());
         let by_node_port = || to_node.then(|| self.by_node_port.get(&destination.port())).flatten().map(|(s, p)| (*s, *p, true));
         let Some((service, port, external)) = self.by_destination.get(&key).copied().or_else(by_node_port) else {
             return Choice::NotOurs;
@@ -164,8 +164,10 @@ impl Proxy {
         let service = &self.rules.services[service];
         // What starts inside the cluster sees every endpoint, whatever the external policy (kube-proxy, KUBE-EXT chains).
         let local_only = external && service.policy == TrafficPolicy::Local && origin == Origin::Outside;
-        let all = &service.ports[port].endpoints;
-        let usable = usable(all, local_only);
+        // A connection stays in its family: kube-proxy has a proxier for each.
+        let same_family = |endpoint: &&Endpoint| endpoint.target.is_ipv4() == destination.is_ipv4();
+        let all: Vec<Endpoint> = service.ports[port].endpoints.iter().filter(same_family).copied().collect();
+        let usable = usable(&all, local_only);
         if usable.is_empty() {
             let exists_elsewhere = local_only && all.iter().any(|endpoint| endpoint.ready || endpoint.serving);
             return if exists_elsewhere { Choice::Drop } else { Choice::Reject };
@@ -205,21 +207,23 @@ fn usable(all: &[Endpoint], local_only: bool) -> Vec<Endpoint> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::random::stream;
 
-    const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
+    const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 91));
 
     fn endpoint(last: u8, local: bool) -> Endpoint {
-        Endpoint { target: SocketAddrV4::new(Ipv4Addr::new(10, 233, 1, last), 8080), local, ready: true, serving: true }
+        Endpoint { target: SocketAddr::from(([10, 233, 1, last], 8080)), local, ready: true, serving: true }
     }
 
     fn choices(mode: ProxyMode, policy: TrafficPolicy, endpoints: Vec<Endpoint>, origin: Origin) -> Vec<Choice> {
         let ports = vec![PortRules { port: 80, node_port: None, endpoints }];
-        let service = ServiceRules { name: "default/web".to_owned(), cluster_ip: None, external_ips: vec![VIP], policy, ports };
+        let service = ServiceRules { name: "default/web".to_owned(), cluster_ips: Vec::new(), external_ips: vec![VIP], policy, ports };
         let mut proxy = Proxy::new(ProxyRules { mode, services: vec![service] });
         let mut rng = stream(1, "node");
-        (0..4).map(|_| proxy.choose(SocketAddrV4::new(VIP, 80), false, origin, &mut rng)).collect()
+        (0..4).map(|_| proxy.choose(SocketAddr::new(VIP, 80), false, origin, &mut rng)).collect()
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! microseconds, so a deadline is rounded up.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use bellhop_core::time::Instant;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as SmolInstant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint};
 
 use crate::packet::HEADROOM;
 
@@ -35,17 +35,20 @@ const RETIRED_MAX: usize = 64;
 
 impl TcpStack {
     /// A stack that has `address`; initial sequence numbers come from `seed`.
-    pub(crate) fn new(now: Instant, address: Ipv4Addr, seed: u64) -> Self {
+    pub(crate) fn new(now: Instant, address: IpAddr, seed: u64) -> Self {
         let mut wire = Wire::default();
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, smol(now));
         interface.update_ip_addrs(|addresses| {
             // The list is empty and holds at least one (smoltcp's IFACE_MAX_ADDR_COUNT).
-            let _full = addresses.push(IpCidr::new(IpAddress::Ipv4(address), 32));
+            let _full = addresses.push(IpCidr::new(address.into(), if address.is_ipv4() { 32 } else { 128 }));
         });
         // Any gateway will do on a medium without link-layer addresses: it only says that everything is reachable.
-        let _full = interface.routes_mut().add_default_ipv4_route(address);
+        let _full = match address {
+            IpAddr::V4(v4) => interface.routes_mut().add_default_ipv4_route(v4),
+            IpAddr::V6(v6) => interface.routes_mut().add_default_ipv6_route(v6),
+        };
         Self { interface, sockets: SocketSet::new(Vec::new()), retired: Vec::new(), wire }
     }
 
@@ -85,11 +88,9 @@ impl TcpStack {
     }
 
     /// Starts to connect. `false` if smoltcp will not (a port or address of zero).
-    pub(crate) fn connect(&mut self, handle: SocketHandle, local: SocketAddrV4, remote: SocketAddrV4) -> bool {
+    pub(crate) fn connect(&mut self, handle: SocketHandle, local: SocketAddr, remote: SocketAddr) -> bool {
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
-        let remote = IpEndpoint::new(IpAddress::Ipv4(*remote.ip()), remote.port());
-        let local = IpEndpoint::new(IpAddress::Ipv4(*local.ip()), local.port());
-        socket.connect(self.interface.context(), remote, local).is_ok()
+        socket.connect(self.interface.context(), IpEndpoint::from(remote), IpEndpoint::from(local)).is_ok()
     }
 
     /// A socket.

@@ -3,7 +3,7 @@
 //! Every event is hashed in its binary form, in the order of time; two runs that did the same have the same hash. Keeping or printing
 //! events is the business of the sink, if there is one. The form is private to one version of this crate: hashes compare within it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
@@ -91,7 +91,7 @@ pub enum Event {
         /// The pod.
         pod: String,
         /// The client address that it saw.
-        client: Ipv4Addr,
+        client: IpAddr,
     },
     /// A NIC went up or down.
     Link {
@@ -126,7 +126,7 @@ pub enum Event {
         /// The NIC.
         nic: NicId,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Whether it has it now.
         held: bool,
     },
@@ -225,7 +225,7 @@ fn encode(event: &Event, out: &mut Vec<u8>) {
             out.push(7);
             number(machine.0, out);
             text(pod, out);
-            out.extend_from_slice(&client.octets());
+            ip(*client, out);
         }
         Event::Link { nic, up } => {
             out.push(8);
@@ -258,7 +258,7 @@ fn encode(event: &Event, out: &mut Vec<u8>) {
         Event::Claim { nic, address, held } => {
             out.push(14);
             number(nic.0, out);
-            out.extend_from_slice(&address.octets());
+            ip(*address, out);
             out.push(u8::from(*held));
         }
         Event::Tree { switch, port, forwarding } => {

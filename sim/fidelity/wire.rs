@@ -129,16 +129,21 @@ pub(crate) struct Advertisement {
 impl Advertisement {
     /// The frame that carries it from the target's own address.
     pub(crate) fn frame(&self, source: MacAddr, destination: MacAddr, to: Ipv6Addr) -> Vec<u8> {
+        self.frame_from(self.target, source, destination, to)
+    }
+
+    /// The frame that carries it from another address, as of one that speaks for the target.
+    pub(crate) fn frame_from(&self, from: Ipv6Addr, source: MacAddr, destination: MacAddr, to: Ipv6Addr) -> Vec<u8> {
         let mut flags = NdiscNeighborFlags::empty();
         flags.set(NdiscNeighborFlags::SOLICITED, self.solicited);
         flags.set(NdiscNeighborFlags::OVERRIDE, self.overrides);
         let lladdr = self.mac.map(|mac| EthernetAddress::from(mac).into());
         let repr = NdiscRepr::NeighborAdvert { flags, target_addr: self.target, lladdr };
-        let mut bytes = discovery(source, destination, self.target, to, repr);
+        let mut bytes = discovery(source, destination, from, to, repr);
         if !self.of_target && self.mac.is_some() {
             // The option's type, behind 24 bytes of advertisement: 1 is the source's link-layer address (RFC 4861 §4.6.1).
             bytes[ETHERNET + IPV6 + 24] = 1;
-            Icmpv6Packet::new_unchecked(&mut bytes[ETHERNET + IPV6..]).fill_checksum(&self.target, &to);
+            Icmpv6Packet::new_unchecked(&mut bytes[ETHERNET + IPV6..]).fill_checksum(&from, &to);
         }
         bytes
     }

@@ -5,7 +5,6 @@
 //! own) must name that machine's own MAC.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use super::bounds::HANDOVER;
 use super::calm::Calm;
@@ -21,7 +20,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
         let wrong = match own {
             Some(machine) => own_address(evidence, spoken, machine),
             None => {
-                let stretches = held.get(&IpAddr::V4(spoken.address)).map_or(&[][..], Vec::as_slice);
+                let stretches = held.get(&spoken.address).map_or(&[][..], Vec::as_slice);
                 let replica = spoken.replica.as_str();
                 let calm = calms.entry(replica).or_insert_with(|| Calm::of_replica(&evidence.ordeal.disturbances, replica));
                 assigned(evidence, calm, spoken, stretches)

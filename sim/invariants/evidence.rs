@@ -3,7 +3,7 @@
 //! Collected by [`crate::eye`] and [`crate::lan`] as it happens; nothing is judged here. Moments are the world's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use bellhop_apiserver::WriteRecord;
 use bellhop_core::mac::MacAddr;
@@ -13,17 +13,17 @@ use serde_json::Value;
 use super::convergence::Missed;
 use crate::clock::WorldClock;
 
-/// An ARP frame of Bellhop's: "this address is at this MAC".
+/// A frame of Bellhop's, ARP or neighbor discovery: "this address is at this MAC".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spoken {
     pub(crate) at: Instant,
     /// The machine of the replica that sent it.
     pub(crate) replica: String,
-    /// ARP sender address.
-    pub(crate) address: Ipv4Addr,
-    /// ARP sender hardware address.
+    /// ARP sender address, or what an advertisement is about.
+    pub(crate) address: IpAddr,
+    /// ARP sender hardware address, or the target link-layer address.
     pub(crate) mac: MacAddr,
-    /// Nobody asked: sender and target address are the same.
+    /// Said to all, mostly unasked: sender and target address are the same; an advertisement answers no one alone.
     pub(crate) gratuitous: bool,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Evidence {
     /// The machines that are nodes of the cluster.
     pub(crate) nodes: BTreeSet<String>,
     /// Addresses that nodes and routers have on their NICs from the start.
-    pub(crate) own: BTreeMap<Ipv4Addr, String>,
+    pub(crate) own: BTreeMap<IpAddr, String>,
     /// What Bellhop had to cope with.
     pub(crate) ordeal: Ordeal,
     /// When the run was over.
@@ -207,7 +207,7 @@ impl Evidence {
             }
         }
         lines.extend(self.holders().into_iter().map(|(at, holder)| (at, format!("the Lease is held by {holder:?}"))));
-        let mut before: BTreeMap<(&str, Ipv4Addr), MacAddr> = BTreeMap::new();
+        let mut before: BTreeMap<(&str, IpAddr), MacAddr> = BTreeMap::new();
         for spoken in self.spoken.iter().filter(|spoken| spoken.at <= at && concerns(&spoken.address.to_string())) {
             if before.insert((&spoken.replica, spoken.address), spoken.mac) != Some(spoken.mac) {
                 lines.push((spoken.at, format!("Bellhop on {} said {} is-at {}", spoken.replica, spoken.address, spoken.mac)));
@@ -263,7 +263,7 @@ pub(super) mod testing {
 
     use super::*;
 
-    pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
+    pub(crate) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 91));
 
     pub(crate) fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)

@@ -4,7 +4,7 @@
 //! different objects changed, not on how often: a loop of writes to one object earns nothing.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_apiserver::WriteRecord;
@@ -25,7 +25,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             broken.push(Broken { at, invariant: "requests to the API stay bounded", detail, about: vec![replica.clone()] });
         }
     }
-    let mut announced: BTreeMap<(&str, Ipv4Addr), Vec<Instant>> = BTreeMap::new();
+    let mut announced: BTreeMap<(&str, IpAddr), Vec<Instant>> = BTreeMap::new();
     for spoken in evidence.spoken.iter().filter(|spoken| spoken.gratuitous) {
         announced.entry((&spoken.replica, spoken.address)).or_default().push(spoken.at);
     }

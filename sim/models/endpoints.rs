@@ -1,7 +1,7 @@
 //! The EndpointSlice controller, and the Endpoints objects that `kubectl get endpoints` still reads.
 //!
-//! Pure decision [`groups`]: a Service and the pods, in; endpoints by the ports that they resolve to, out. Normally one group and so one slice;
-//! a named `targetPort` that differs from pod to pod makes more. A slice holds at most a thousand endpoints (the API's limit); beyond that we stop.
+//! Pure decision [`groups`]: a Service, one of its IP families and the pods, in; endpoints by the ports that they resolve to, out. Normally one group and so
+//! one slice for each family; a named `targetPort` that differs from pod to pod makes more. A slice holds at most a thousand endpoints (the API's limit); beyond that we stop.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,9 @@ use crate::request::{Failure, RETRY, answer, unless_stale};
 /// The label that ties a slice to its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: (&str, &str) = ("endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io");
+/// The families as the API writes them.
+const V4: &str = "IPv4";
+const V6: &str = "IPv6";
 /// The API refuses more (discovery/v1, EndpointSlice.endpoints).
 const ENDPOINTS_MAX: usize = 1000;
 
@@ -73,17 +76,20 @@ impl EndpointSlices {
         let services: Vec<Service> =
             self.services.iter().filter(|service| service.metadata.deletion_timestamp.is_none()).cloned().collect();
         for service in &services {
-            let groups = groups(service, self.pods.iter());
-            if let Some(groups) = groups {
-                self.write_slices(service, &groups).await?;
-                self.write_legacy(service, &groups).await?;
+            for (index, family) in families(service).into_iter().enumerate() {
+                let Some(groups) = groups(service, family, self.pods.iter()) else { continue };
+                self.write_slices(service, family, &groups).await?;
+                if index == 0 {
+                    self.write_legacy(service, &groups).await?;
+                }
             }
         }
         self.collect_orphans().await
     }
 
-    async fn write_slices(&mut self, service: &Service, groups: &Groups) -> Result<(), Failure> {
-        let mut known: Vec<EndpointSlice> = self.slices.iter().filter(|slice| pods::controls(service, &slice.metadata)).cloned().collect();
+    async fn write_slices(&mut self, service: &Service, family: &'static str, groups: &Groups) -> Result<(), Failure> {
+        let is_known = |slice: &&EndpointSlice| slice.address_type == family && pods::controls(service, &slice.metadata);
+        let mut known: Vec<EndpointSlice> = self.slices.iter().filter(is_known).cloned().collect();
         let api = self.slice_api(service);
         for (ports, endpoints) in groups {
             let wanted_ports = slice_ports(ports);
@@ -97,7 +103,7 @@ impl EndpointSlices {
                     answer(&self.env, api.replace(&slice.name_any(), &PostParams::default(), &slice)).await
                 }
                 None => {
-                    let slice = new_slice(service, wanted_ports, endpoints.clone(), &suffix(&mut self.env.rng));
+                    let slice = new_slice(service, family, wanted_ports, endpoints.clone(), &suffix(&mut self.env.rng));
                     answer(&self.env, api.create(&PostParams::default(), &slice)).await
                 }
             };
@@ -139,11 +145,12 @@ impl EndpointSlices {
         Ok(())
     }
 
-    /// Slices whose Service is gone or selects nothing any more.
+    /// Slices whose Service is gone, selects nothing any more, or has lost the family.
     async fn collect_orphans(&mut self) -> Result<(), Failure> {
         let ours = |slice: &&EndpointSlice| slice.labels().get(MANAGED_BY.0).is_some_and(|manager| manager == MANAGED_BY.1);
         let has_service = |slice: &EndpointSlice| {
-            self.services.iter().any(|service| pods::controls(service, &slice.metadata) && selector(service).is_some())
+            let wants = |service: &Service| selector(service).is_some() && families(service).contains(&slice.address_type.as_str());
+            self.services.iter().any(|service| pods::controls(service, &slice.metadata) && wants(service))
         };
         let orphans: Vec<EndpointSlice> = self.slices.iter().filter(ours).filter(|slice| !has_service(slice)).cloned().collect();
         for slice in &orphans {
@@ -180,8 +187,15 @@ fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
     spec.selector.as_ref().filter(|selector| !selector.is_empty())
 }
 
-/// The endpoints of a Service; `None` when it selects no pods and somebody else writes its slices.
-fn groups<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>) -> Option<Groups> {
+/// The IP families of a Service, as EndpointSlices call them.
+fn families(service: &Service) -> Vec<&'static str> {
+    let named = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref()).into_iter().flatten();
+    let families: Vec<&str> = named.filter_map(|family| [V4, V6].into_iter().find(|known| known == family)).collect();
+    if families.is_empty() { vec![V4] } else { families }
+}
+
+/// The endpoints of a Service in one family; `None` when it selects no pods and somebody else writes its slices.
+fn groups<'a>(service: &Service, family: &str, pods: impl Iterator<Item = &'a Pod>) -> Option<Groups> {
     let selector = selector(service)?;
     let spec = service.spec.as_ref()?;
     let ports: Vec<&ServicePort> = spec.ports.iter().flatten().collect();
@@ -190,7 +204,7 @@ fn groups<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>) -> Option<
     let mut groups = Groups::new();
     for pod in pods.filter(here).filter(selects).take(ENDPOINTS_MAX) {
         let resolved: Vec<ResolvedPort> = ports.iter().filter_map(|port| resolve(port, pod)).collect();
-        if let Some(endpoint) = endpoint(pod, spec.publish_not_ready_addresses.unwrap_or(false)) {
+        if let Some(endpoint) = endpoint(pod, family, spec.publish_not_ready_addresses.unwrap_or(false)) {
             groups.entry(resolved).or_default().push(endpoint);
         }
     }
@@ -201,8 +215,10 @@ fn groups<'a>(service: &Service, pods: impl Iterator<Item = &'a Pod>) -> Option<
     Some(groups)
 }
 
-fn endpoint(pod: &Pod, publish_not_ready: bool) -> Option<Endpoint> {
-    let ip = pod.status.as_ref()?.pod_ip.clone()?;
+fn endpoint(pod: &Pod, family: &str, publish_not_ready: bool) -> Option<Endpoint> {
+    let status = pod.status.as_ref()?;
+    let ips = status.pod_ips.iter().flatten().map(|each| &each.ip).chain(&status.pod_ip);
+    let ip = ips.into_iter().find(|ip| ip.contains(':') == (family == V6))?.clone();
     let (serving, terminating) = (pods::is_ready(pod), pods::is_terminating(pod));
     // endpointslice/utils.go podToEndpoint: publishNotReadyAddresses makes an endpoint ready; whether it serves only the pod can say.
     let conditions = EndpointConditions {
@@ -257,7 +273,7 @@ fn slice_ports(ports: &[ResolvedPort]) -> Vec<EndpointPort> {
     ports.iter().map(port).collect()
 }
 
-fn new_slice(service: &Service, ports: Vec<EndpointPort>, endpoints: Vec<Endpoint>, suffix: &str) -> EndpointSlice {
+fn new_slice(service: &Service, family: &str, ports: Vec<EndpointPort>, endpoints: Vec<Endpoint>, suffix: &str) -> EndpointSlice {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.to_owned(), service.name_any());
     labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
@@ -270,7 +286,7 @@ fn new_slice(service: &Service, ports: Vec<EndpointPort>, endpoints: Vec<Endpoin
         owner_references: service.controller_owner_ref(&()).map(|owner| vec![owner]),
         ..ObjectMeta::default()
     };
-    EndpointSlice { metadata, address_type: "IPv4".to_owned(), ports: Some(ports), endpoints }
+    EndpointSlice { metadata, address_type: family.to_owned(), ports: Some(ports), endpoints }
 }
 
 /// The same in the form of core/v1: one subset per group of ports, without pods that are going away.
@@ -324,9 +340,25 @@ mod tests {
     #[test]
     fn a_pod_that_is_going_away_serves_and_is_not_ready() {
         let web = pod("a").label("app", "web").ip("10.233.1.2").ready().terminating().build();
-        let groups = groups(&service(IntOrString::Int(8080)), [&web].into_iter()).expect("selects");
+        let groups = groups(&service(IntOrString::Int(8080)), V4, [&web].into_iter()).expect("selects");
         assert_eq!(conditions(&groups), [(Some(false), Some(true), Some(true))]);
         assert_eq!(legacy_subsets(&groups), []);
+    }
+
+    #[test]
+    fn each_family_has_its_own_endpoints_and_a_service_that_names_none_has_ipv4() {
+        let mut web = pod("a").label("app", "web").ip("10.233.1.2").ready().build();
+        let ips = ["10.233.1.2", "fd00:10:233:1::2"].map(|ip| k8s_openapi::api::core::v1::PodIP { ip: ip.to_owned() });
+        web.status.get_or_insert_default().pod_ips = Some(ips.to_vec());
+        let mut service = service(IntOrString::Int(8080));
+        assert_eq!(families(&service), [V4]);
+        service.spec.get_or_insert_default().ip_families = Some(vec!["IPv6".to_owned(), "IPv4".to_owned()]);
+        assert_eq!(families(&service), [V6, V4]);
+        let addresses = |family| {
+            let groups = groups(&service, family, [&web].into_iter()).expect("selects");
+            groups.into_values().flatten().flat_map(|endpoint| endpoint.addresses).collect::<Vec<_>>()
+        };
+        assert_eq!((addresses(V4), addresses(V6)), (vec!["10.233.1.2".to_owned()], vec!["fd00:10:233:1::2".to_owned()]));
     }
 
     #[test]
@@ -334,7 +366,7 @@ mod tests {
         let web = pod("a").label("app", "web").ip("10.233.1.2").ready().build();
         let mut other = pod("b").label("app", "web").ip("10.233.1.3").ready().build();
         other.spec.as_mut().and_then(|spec| spec.containers[0].ports.as_mut()).expect("built with one")[0].container_port = 9090;
-        let groups = groups(&service(IntOrString::String("web".into())), [&web, &other].into_iter()).expect("selects");
+        let groups = groups(&service(IntOrString::String("web".into())), V4, [&web, &other].into_iter()).expect("selects");
         assert_eq!(groups.keys().map(|ports| ports[0].port).collect::<Vec<_>>(), [8080, 9090]);
     }
 
@@ -344,7 +376,7 @@ mod tests {
         let starting = pod("b").label("app", "web").build();
         let mut finished = pod("c").label("app", "web").ip("10.233.1.3").ready().build();
         finished.status.get_or_insert_default().phase = Some("Failed".into());
-        let groups = groups(&service(IntOrString::Int(8080)), [&other, &starting, &finished].into_iter()).expect("selects");
+        let groups = groups(&service(IntOrString::Int(8080)), V4, [&other, &starting, &finished].into_iter()).expect("selects");
         assert_eq!(groups, Groups::from([(vec![], vec![])]));
     }
 
@@ -353,7 +385,7 @@ mod tests {
         let starting = pod("a").label("app", "web").ip("10.233.1.2").build();
         let mut service = service(IntOrString::Int(8080));
         service.spec.get_or_insert_default().publish_not_ready_addresses = Some(true);
-        let groups = groups(&service, [&starting].into_iter()).expect("selects");
+        let groups = groups(&service, V4, [&starting].into_iter()).expect("selects");
         assert_eq!(conditions(&groups), [(Some(true), Some(false), Some(false))]);
     }
 
@@ -361,6 +393,6 @@ mod tests {
     fn a_service_without_selector_is_left_to_its_owner() {
         let mut service = service(IntOrString::Int(8080));
         service.spec.get_or_insert_default().selector = None;
-        assert_eq!(groups(&service, [].into_iter()), None);
+        assert_eq!(groups(&service, V4, [].into_iter()), None);
     }
 }

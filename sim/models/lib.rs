@@ -24,7 +24,7 @@ mod testing;
 mod workloads;
 
 pub use control_plane::{ControlPlaneConfig, run_control_plane};
-pub use kubelet::NodeConfig;
+pub use kubelet::{NodeConfig, NodeIpv6};
 pub use lifecycle::LifecycleConfig;
 pub use netns::responder::run_pod;
 pub use netns::{InvalidPeer, NetnsConfig, NodeKernel, Peer, PodNamespaces, run_netns_node};

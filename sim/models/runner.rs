@@ -2,7 +2,7 @@
 //!
 //! The simulator implements both with its stacks, `netns` with namespaces and nft. Neither trait knows Kubernetes' objects.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use bellhop::env::LocalFuture;
 use bellhop_core::name::{NodeName, ServiceKey};
@@ -18,6 +18,8 @@ pub struct PodToRun {
     pub name: String,
     /// Its address: of the node's pod subnet, or the node's own under `hostNetwork`.
     pub ip: IpAddr,
+    /// Its second one, on a dual-stack node.
+    pub ipv6: Option<Ipv6Addr>,
     /// Whether it shares the node's network. Nothing has to be set up then.
     pub host_network: bool,
     /// Its containers' images and TCP ports.
@@ -41,6 +43,11 @@ impl PodToRun {
         let mut parts = self.name.rsplitn(3, '-');
         let (_, _, owner) = (parts.next(), parts.next(), parts.next());
         self.namespace == "default" && owner == Some(deployment)
+    }
+
+    /// Its addresses, the first first.
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        [Some(self.ip), self.ipv6.map(IpAddr::V6)].into_iter().flatten()
     }
 
     /// The port that an HTTP responder of this pod listens on: the first declared one, or the 8080 of luksa/kubia.
@@ -105,8 +112,8 @@ pub enum ProxyMode {
 pub struct ServiceRule {
     /// The Service.
     pub service: ServiceKey,
-    /// Its cluster address; headless Services have no rule.
-    pub cluster_ip: Option<IpAddr>,
+    /// Its cluster addresses, at most one of each family; headless Services have no rule.
+    pub cluster_ips: Vec<IpAddr>,
     /// Load balancer addresses from the status, and `spec.externalIPs`, in ascending order.
     pub external_ips: Vec<IpAddr>,
     /// What external traffic may reach.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bellhop_core::object::Family;
 use serde_json::Value;
 
 mod kubectl;
@@ -43,6 +44,8 @@ pub enum CommandLine {
     },
     /// `ip neigh`, all entries or those of one address (`ip neigh show ADDRESS`).
     IpNeigh {
+        /// Only entries of this family.
+        family: Option<Family>,
         /// Only this address.
         to: Option<IpAddr>,
     },

@@ -23,7 +23,7 @@ use crate::clock::EPOCH_SECONDS;
 pub(super) struct Capture {
     blocks: Blocks<Box<dyn Write>>,
     /// Addresses that were announced at a MAC.
-    announced: BTreeSet<(Ipv4Addr, MacAddr)>,
+    announced: BTreeSet<(IpAddr, MacAddr)>,
 }
 
 impl Capture {
@@ -70,15 +70,26 @@ impl Capture {
 
     /// What is to be said of a frame that Bellhop sent: an answer, or the first announcement of an address at a MAC.
     fn said(&mut self, places: &Places, nic: NicIndex, frame: &Frame) -> Option<String> {
-        let Arp { operation, sender_ip, sender_mac, target_ip, .. } = frame.arp()?;
-        let (leader, at) = (places.machine_of(nic), places.mac(sender_mac));
-        if sender_ip == target_ip {
-            let is_first = self.announced.insert((sender_ip, sender_mac));
-            return is_first.then(|| format!("Bellhop on {leader} announces, for the first time: {sender_ip} is at {at}"));
-        }
-        let asker = places.machine_with_address(IpAddr::V4(target_ip)).map_or_else(|| target_ip.to_string(), str::to_owned);
-        (operation == Operation::Reply).then(|| format!("Bellhop on {leader} answers {asker}: {sender_ip} is at {at}"))
+        let (address, mac, asker) = answered(frame)?;
+        let (leader, at) = (places.machine_of(nic), places.mac(mac));
+        let Some(asker) = asker else {
+            let is_first = self.announced.insert((address, mac));
+            return is_first.then(|| format!("Bellhop on {leader} announces, for the first time: {address} is at {at}"));
+        };
+        let asker = places.machine_with_address(asker).map_or_else(|| asker.to_string(), str::to_owned);
+        Some(format!("Bellhop on {leader} answers {asker}: {address} is at {at}"))
     }
+}
+
+/// Which address a frame says to be at which MAC, and to whom; `None`: to all.
+fn answered(frame: &Frame) -> Option<(IpAddr, MacAddr, Option<IpAddr>)> {
+    if let Some(Arp { operation, sender_ip, sender_mac, target_ip, .. }) = frame.arp() {
+        let asker = (sender_ip != target_ip).then_some(target_ip.into());
+        return (asker.is_none() || operation == Operation::Reply).then_some((sender_ip.into(), sender_mac, asker));
+    }
+    let ndp = frame.ndp().filter(|ndp| ndp.advertises)?;
+    let asker = (!ndp.destination.is_multicast()).then_some(ndp.destination.into());
+    Some((ndp.target.into(), ndp.mac?, asker))
 }
 
 /// A NIC's address with its machine's name; a second NIC's has its own name behind it.

@@ -284,10 +284,8 @@ impl Teller<'_> {
             return self.line(format!("Nobody has said on the wire yet where {address} is."));
         };
         let who = if *by_bellhop { format!("Bellhop on {by}") } else { format!("The kernel of {by}") };
-        let to = to.map_or_else(
-            || "everybody".to_owned(),
-            |to| places.machine_with_address(to.into()).map_or_else(|| to.to_string(), str::to_owned),
-        );
+        let to =
+            to.map_or_else(|| "everybody".to_owned(), |to| places.machine_with_address(to).map_or_else(|| to.to_string(), str::to_owned));
         let from = if source == mac { "from the same MAC".to_owned() } else { format!("in a frame from {}", places.mac(*source)) };
         self.line(format!(
             "Last heard on the wire, at {}: {who} told {to} that {address} is at {}, {from}.",

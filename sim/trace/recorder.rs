@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use bellhop_apiserver::{Outcome, RequestRecord, WriteRecord};
@@ -214,7 +213,7 @@ fn translated(event: &Event, by_bellhop: bool, number: impl FnOnce(&Frame) -> Nu
         }
         Event::Curl { machine, report, .. } => curl(MachineIndex(machine.index()), report),
         Event::Served { machine, pod, client } => {
-            What::Served { machine: MachineIndex(machine.index()), pod: pod.clone(), client: IpAddr::from(*client) }
+            What::Served { machine: MachineIndex(machine.index()), pod: pod.clone(), client: *client }
         }
         Event::Link { nic, up } => What::Link { nic: NicIndex(nic.index()), up: *up },
         Event::Dropped { place, reason, frame } => {
@@ -222,7 +221,7 @@ fn translated(event: &Event, by_bellhop: bool, number: impl FnOnce(&Frame) -> Nu
         }
         Event::Frozen { machine, frozen } => What::Frozen { machine: MachineIndex(machine.index()), frozen: *frozen },
         Event::Mac { nic, mac } => What::Mac { nic: NicIndex(nic.index()), mac: *mac },
-        Event::Claim { nic, address, held } => What::Claim { nic: NicIndex(nic.index()), address: IpAddr::from(*address), held: *held },
+        Event::Claim { nic, address, held } => What::Claim { nic: NicIndex(nic.index()), address: *address, held: *held },
         Event::Tree { switch, port, forwarding } => {
             What::Tree { switch: SwitchIndex(switch.index()), port: *port, forwarding: *forwarding }
         }
@@ -238,7 +237,7 @@ fn located(place: bellhop_fabric::Place) -> Place {
 }
 
 fn curl(machine: MachineIndex, report: &CurlReport) -> What {
-    let to = (IpAddr::from(*report.options.to.ip()), report.options.to.port());
+    let to = (report.options.to.ip(), report.options.to.port());
     let result = match &report.result {
         Ok(answer) => Ok((answer.status, answer.body.clone())),
         Err(_) => Err(report.to_string().trim_end().to_owned()),

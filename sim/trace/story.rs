@@ -7,12 +7,12 @@ mod chronicle;
 mod objects;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
-use bellhop_fabric::{Arp, Operation};
+use bellhop_fabric::{Frame, Operation};
 
 pub(super) use objects::ingress;
 pub use objects::{Endpoint, Held, Leader, NodeFacts, Told, Waiting};
@@ -112,7 +112,7 @@ pub struct Said {
     /// The MAC that it names.
     pub mac: MacAddr,
     /// To whom: everybody, or one asker.
-    pub to: Option<Ipv4Addr>,
+    pub to: Option<IpAddr>,
 }
 
 /// An entry of a neighbor table.
@@ -234,10 +234,9 @@ impl Wire {
         let at = record.at;
         match &record.what {
             What::Sent { nic, frame, by_bellhop } => {
-                if let Some(arp) = frame.bytes.arp().filter(|arp| names(arp, address)) {
+                if let Some((mac, to)) = names(&frame.bytes, address) {
                     let (by, source) = (places.machine_of(*nic).to_owned(), frame.bytes.source());
-                    let to = (arp.target_ip != arp.sender_ip).then_some(arp.target_ip);
-                    self.said = Some(Said { at, by, by_bellhop: *by_bellhop, source, mac: arp.sender_mac, to });
+                    self.said = Some(Said { at, by, by_bellhop: *by_bellhop, source, mac, to });
                 }
             }
             What::Neighbor { nic, address: of, state, mac } if *of == address && is_client(places, *nic) => {
@@ -263,9 +262,20 @@ impl Wire {
     }
 }
 
-/// Whether an ARP message says at which MAC the address is: a request's sender does so too.
-fn names(arp: &Arp, address: IpAddr) -> bool {
-    IpAddr::V4(arp.sender_ip) == address && (arp.operation == Operation::Reply || arp.sender_ip == arp.target_ip)
+/// At which MAC a frame says that the address is, and to whom (`None`: to all): an ARP reply, an announcement, or a neighbor advertisement.
+fn names(frame: &Frame, address: IpAddr) -> Option<(MacAddr, Option<IpAddr>)> {
+    if let Some(arp) = frame.arp() {
+        let says = IpAddr::V4(arp.sender_ip) == address && (arp.operation == Operation::Reply || arp.sender_ip == arp.target_ip);
+        return says.then(|| (arp.sender_mac, (arp.target_ip != arp.sender_ip).then_some(arp.target_ip.into())));
+    }
+    let ndp = frame.ndp().filter(|ndp| ndp.advertises && IpAddr::V6(ndp.target) == address)?;
+    Some((ndp.mac.unwrap_or_else(|| frame.source()), (!ndp.destination.is_multicast()).then_some(ndp.destination.into())))
+}
+
+/// Whether a frame asks at which MAC the address is.
+fn asks(frame: &Frame, address: IpAddr) -> bool {
+    let by_arp = frame.arp().is_some_and(|arp| arp.operation == Operation::Request && IpAddr::V4(arp.target_ip) == address);
+    by_arp || frame.ndp().is_some_and(|ndp| !ndp.advertises && IpAddr::V6(ndp.target) == address)
 }
 
 /// Whether a NIC is a client's: what nodes remember of a Service's address says nothing of clients.

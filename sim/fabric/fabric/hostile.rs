@@ -1,7 +1,7 @@
-//! Machines that do harm: that take an address as their own, speak for one that is not theirs, or storm. IPv4 only.
+//! Machines that do harm: that take an address as their own, speak for one that is not theirs, or storm. The last two speak ARP only.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bellhop_core::mac::MacAddr;
@@ -65,17 +65,28 @@ impl Hostile {
 }
 
 impl Fabric {
-    /// Lets a machine take an address onto the NIC on whose subnet it is, and answer for it from now on as its kernel does, without asking or telling
-    /// anybody. `false` if it has no such NIC or no power, or the address is its own already.
-    pub fn claim_address(&mut self, machine: MachineId, address: Ipv4Addr) -> bool {
-        let host = &mut self.machines[machine.0];
-        let taken = if host.powered { host.claim(address) } else { None };
-        self.claimed(machine, address, taken, true)
+    /// Lets a machine take an address onto the NIC on whose subnet it is, and answer for it from now on as its kernel does: one of IPv4 without asking or
+    /// telling anybody, one of IPv6 once a second has passed in which nobody else had it. `false` if it has no such NIC or no power, or the address is
+    /// its own already.
+    pub fn claim_address(&mut self, machine: MachineId, address: impl Into<IpAddr>) -> bool {
+        match address.into() {
+            IpAddr::V4(address) => {
+                let host = &mut self.machines[machine.0];
+                let taken = if host.powered { host.claim(address) } else { None };
+                self.claimed(machine, address.into(), taken, true)
+            }
+            IpAddr::V6(address) => self.with_machine(machine, |now, host, effects| host.claim6(now, address, effects)),
+        }
     }
 
     /// Lets it give up an address that it took. `false` if it took none such.
-    pub fn release_address(&mut self, machine: MachineId, address: Ipv4Addr) -> bool {
-        let released = self.machines[machine.0].release(address);
+    pub fn release_address(&mut self, machine: MachineId, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
+        let host = &mut self.machines[machine.0];
+        let released = match address {
+            IpAddr::V4(address) => host.release(address),
+            IpAddr::V6(address) => host.release6(address),
+        };
         self.claimed(machine, address, released, false)
     }
 
@@ -154,7 +165,7 @@ impl Fabric {
     }
 
     /// Tells what became of a claim.
-    fn claimed(&mut self, machine: MachineId, address: Ipv4Addr, index: Option<usize>, held: bool) -> bool {
+    fn claimed(&mut self, machine: MachineId, address: IpAddr, index: Option<usize>, held: bool) -> bool {
         let nic = index.and_then(|index| self.nic_id(machine.0, index));
         if let Some(nic) = nic {
             self.machine_changed(machine, Event::Claim { nic, address, held });

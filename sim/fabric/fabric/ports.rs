@@ -1,15 +1,18 @@
 //! Virtual ports: what an AF_PACKET socket with Bellhop's filter is on a real NIC.
 //!
-//! A port hears copies of the ARP frames that reach its NIC, for it or for all; it may send any frame. The kernel hears them too. Frames
-//! for other hosts, tagged ones, and what the machine itself sends never come here.
+//! A port hears copies of the ARP frames that reach its NIC, for it or for all, and of the neighbor discovery for it, for all nodes, or for a group that was
+//! joined on the NIC; it may send any frame. The kernel hears them too. Frames for other hosts and groups, tagged ones, and what the machine itself
+//! sends never come here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv6Addr;
 
 use bellhop_core::link::LinkError;
 use bellhop_core::mac::MacAddr;
 
 use super::{Fabric, MachineId, NicId};
 use crate::frame::{FRAME_LENGTH_MAX, Frame};
+use crate::packet6::{self, ALL_NODES};
 
 /// A virtual port that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,14 +40,23 @@ struct Port {
     queue: VecDeque<Frame>,
     /// Frames lost because the queue was full.
     lost: u64,
+    /// The IPv6 groups that it has joined.
+    groups: BTreeSet<Ipv6Addr>,
 }
 
 impl Ports {
     /// Copies a frame that reached a NIC to its ports, if they may hear it.
     pub(super) fn hear(&mut self, nic: NicId, mac: MacAddr, frame: &Frame) {
+        if self.open.is_empty() || frame.source() == mac {
+            return;
+        }
         let destination = frame.destination();
-        let for_us = destination == mac || destination == MacAddr::BROADCAST;
-        if self.open.is_empty() || !for_us || frame.ethertype() != 0x0806 || frame.source() == mac {
+        let for_us = match frame.ethertype() {
+            0x0806 => destination == mac || destination == MacAddr::BROADCAST,
+            0x86dd if packet6::is_discovery(frame) => destination == mac || self.is_joined(nic, destination),
+            _ => false,
+        };
+        if !for_us {
             return;
         }
         for (id, port) in self.open.iter_mut().filter(|(_, port)| port.nic == nic) {
@@ -55,6 +67,13 @@ impl Ports {
                 self.ready.insert(*id);
             }
         }
+    }
+
+    /// Whether the card lets frames for a group's address in: all nodes' always, another once somebody joined it. (A program hears what another has
+    /// joined on its NIC, as on a real one; what the kernel has joined for its own addresses is about those and is left out.)
+    fn is_joined(&self, nic: NicId, destination: MacAddr) -> bool {
+        let joined = || self.open.values().filter(|port| port.nic == nic).flat_map(|port| &port.groups);
+        destination == packet6::group_mac(ALL_NODES) || joined().any(|group| packet6::group_mac(*group) == destination)
     }
 
     /// Makes the driver look at a NIC's ports: something about the NIC changed.
@@ -69,7 +88,7 @@ impl Fabric {
     pub fn open_port(&mut self, nic: NicId) -> PortId {
         let id = PortId(self.ports.next);
         self.ports.next += 1;
-        self.ports.open.insert(id, Port { nic, queue: VecDeque::new(), lost: 0 });
+        self.ports.open.insert(id, Port { nic, queue: VecDeque::new(), lost: 0, groups: BTreeSet::new() });
         id
     }
 
@@ -99,6 +118,20 @@ impl Fabric {
         }
         self.send_from(nic, Frame::from(frame));
         Ok(())
+    }
+
+    /// Lets a port hear an IPv6 group.
+    pub fn port_join(&mut self, port: PortId, group: Ipv6Addr) {
+        if let Some(open) = self.ports.open.get_mut(&port) {
+            open.groups.insert(group);
+        }
+    }
+
+    /// Lets it hear the group no more.
+    pub fn port_leave(&mut self, port: PortId, group: Ipv6Addr) {
+        if let Some(open) = self.ports.open.get_mut(&port) {
+            open.groups.remove(&group);
+        }
     }
 
     /// Ports that have frames or whose NIC changed since the last call, each once, in the order they were opened.

@@ -1,7 +1,7 @@
 //! The fabric end to end: a client, three nodes, one switch, as in the tutorial.
 
 use std::cell::RefCell;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Lan {
             fabric.connect(nic, switch, Latency::default());
         }
         for (machine, node) in [(nodes[1], 3), (nodes[2], 4)] {
-            fabric.start_pod(machine, PodConfig { name: format!("pod-{node}"), address: pod_ip(node, 1), port: 8080 });
+            fabric.start_pod(machine, PodConfig { name: format!("pod-{node}"), address: pod_ip(node, 1).into(), port: 8080 });
         }
         let events = Rc::new(RefCell::new(Vec::new()));
         let kept = Rc::clone(&events);
@@ -78,10 +78,10 @@ impl Lan {
     fn rules(mut self, mode: ProxyMode, policy: TrafficPolicy) -> Self {
         for (machine, node) in self.nodes.into_iter().zip([2_u8, 3, 4]) {
             let endpoint =
-                |of: u8| Endpoint { target: SocketAddrV4::new(pod_ip(of, 1), 8080), local: node == of, ready: true, serving: true };
+                |of: u8| Endpoint { target: SocketAddr::new(pod_ip(of, 1).into(), 8080), local: node == of, ready: true, serving: true };
             let ports = vec![PortRules { port: 80, node_port: Some(30_080), endpoints: vec![endpoint(3), endpoint(4)] }];
-            let cluster_ip = Some(Ipv4Addr::new(10, 96, 0, 10));
-            let service = ServiceRules { name: "default/web".to_owned(), cluster_ip, external_ips: vec![VIP], policy, ports };
+            let cluster_ips = vec![IpAddr::from([10, 96, 0, 10])];
+            let service = ServiceRules { name: "default/web".to_owned(), cluster_ips, external_ips: vec![VIP.into()], policy, ports };
             self.fabric.apply_rules(machine, ProxyRules { mode, services: vec![service] });
         }
         self
@@ -132,7 +132,7 @@ impl Lan {
         results.collect()
     }
 
-    fn served(&self) -> Vec<(String, Ipv4Addr)> {
+    fn served(&self) -> Vec<(String, IpAddr)> {
         let served = |event: &Event| match event {
             Event::Served { pod, client, .. } => Some((pod.clone(), *client)),
             _ => None,
@@ -208,7 +208,13 @@ fn under_local_a_node_without_a_pod_drops() {
 fn a_service_without_endpoints_refuses() {
     let mut lan = Lan::new(1);
     let ports = vec![PortRules { port: 80, node_port: None, endpoints: Vec::new() }];
-    let service = ServiceRules { name: "a/b".to_owned(), cluster_ip: None, external_ips: vec![VIP], policy: TrafficPolicy::Cluster, ports };
+    let service = ServiceRules {
+        name: "a/b".to_owned(),
+        cluster_ips: Vec::new(),
+        external_ips: vec![VIP.into()],
+        policy: TrafficPolicy::Cluster,
+        ports,
+    };
     lan.fabric.apply_rules(lan.nodes[1], ProxyRules { mode: IPVS, services: vec![service] });
     assert_eq!(lan.curls(1), [Err(CurlError::Refused)]);
 }

@@ -49,5 +49,9 @@ impl Host {
         taken.into_iter().for_each(|address| {
             self.release(address);
         });
+        let taken: Vec<_> = self.nics.iter().flat_map(|nic| nic.ip6.owned()).collect();
+        taken.into_iter().filter(|address| !address.is_unicast_link_local()).for_each(|address| {
+            self.release6(address);
+        });
     }
 }

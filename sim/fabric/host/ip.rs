@@ -1,11 +1,11 @@
 //! IPv4 of a machine (and the fork to [`super::ip6`]): in, to itself, through, out. The way of a packet through netfilter is PREROUTING or OUTPUT (translation), routing,
 //! then delivery or forwarding; nothing here is recursive, because what a machine sends itself comes back as a timer.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
-use smoltcp::wire::{Icmpv4DstUnreachable, IpProtocol};
+use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv6DstUnreachable, IpProtocol};
 
 use super::{Effects, Host, Timer};
 use crate::conntrack::{Arrival, Verdict};
@@ -31,7 +31,8 @@ impl Host {
                     self.handle_arp(now, nic, &arp, to_us_alone, effects);
                 }
             }
-            0x86dd => self.handle_packet6(now, nic, frame, effects),
+            0x86dd if to_us_alone => self.handle_unicast6(now, nic, frame, effects),
+            0x86dd => self.handle_group6(now, nic, frame, effects),
             0x0800 if to_us_alone => self.handle_packet(now, frame.to_vec(), Origin::Outside, effects),
             _ => {}
         }
@@ -40,7 +41,7 @@ impl Host {
     /// A packet that the machine sent to itself.
     pub(super) fn handle_loopback(&mut self, now: Instant, mut bytes: Vec<u8>, effects: &mut Effects) {
         if packet::version(&bytes) == 6 {
-            return self.handle_loopback6(now, &bytes, effects);
+            return self.handle_loopback6(now, bytes, effects);
         }
         if !self.translated(now, &mut bytes, Origin::Node, effects) {
             return;
@@ -52,6 +53,9 @@ impl Host {
 
     /// A packet from a NIC or from a pod.
     pub(super) fn handle_packet(&mut self, now: Instant, mut bytes: Vec<u8>, origin: Origin, effects: &mut Effects) {
+        if packet::version(&bytes) == 6 {
+            return self.handle_packet6(now, bytes, origin, effects);
+        }
         let Some(header) = packet::header(&bytes) else { return };
         // A packet from outside with a source of our own is a martian.
         if self.is_local(header.source) || !self.translated(now, &mut bytes, origin, effects) {
@@ -71,6 +75,9 @@ impl Host {
 
     /// Sends a packet of the machine's own. `confirm`: its sender has seen progress.
     pub(super) fn send(&mut self, now: Instant, mut bytes: Vec<u8>, confirm: bool, effects: &mut Effects) {
+        if packet::version(&bytes) == 6 {
+            return self.send6(now, bytes, confirm, effects);
+        }
         if !self.translated(now, &mut bytes, Origin::Node, effects) {
             return;
         }
@@ -110,15 +117,15 @@ impl Host {
                 Some(icmp) => self.handle_icmp(now, icmp, header.source, header.ttl, effects),
                 None => {}
             },
-            IpProtocol::Tcp => self.deliver_segment(now, bytes, header.destination, effects),
+            IpProtocol::Tcp => self.deliver_segment(now, bytes, header.destination.into(), effects),
             _ => {}
         }
     }
 
     /// Sends a packet on its way: to a pod of this machine, or by the routing table.
     fn route_out(&mut self, now: Instant, bytes: Vec<u8>, destination: Ipv4Addr, confirm: bool, effects: &mut Effects) {
-        if self.pods.contains_key(&destination) {
-            self.send_to_pod(now, destination, bytes, effects);
+        if self.pods.contains_key(&destination.into()) {
+            self.send_to_pod(now, destination.into(), bytes, effects);
         } else if let Some((nic, next_hop)) = self.route(destination) {
             self.send_to_neighbor(now, nic, next_hop.into(), bytes, confirm, effects);
         } else {
@@ -127,7 +134,7 @@ impl Host {
     }
 
     /// Translates a packet by kube-proxy's rules. `false` if it is dealt with.
-    fn translated(&mut self, now: Instant, bytes: &mut [u8], origin: Origin, effects: &mut Effects) -> bool {
+    pub(super) fn translated(&mut self, now: Instant, bytes: &mut [u8], origin: Origin, effects: &mut Effects) -> bool {
         if self.proxy.is_none() {
             return true;
         }
@@ -137,7 +144,10 @@ impl Host {
         let mut rng = self.rng.clone();
         let arrival = Arrival {
             origin,
-            to_node: self.is_nic_address(*segment.destination.ip()),
+            to_node: match segment.destination.ip() {
+                IpAddr::V4(address) => self.is_nic_address(address),
+                IpAddr::V6(address) => self.is_nic_address6(address),
+            },
             masquerade_as: &|endpoint| self.masquerade_for(endpoint),
         };
         let verdict = conntrack.translate(now, bytes, &segment, &arrival, &mut proxy, &mut rng);
@@ -148,7 +158,11 @@ impl Host {
             Verdict::Pass => true,
             Verdict::Drop => false,
             Verdict::Reject => {
-                self.undeliverable(now, bytes, Icmpv4DstUnreachable::PortUnreachable, effects);
+                if packet::version(bytes) == 6 {
+                    self.undeliverable6(now, bytes, Icmpv6DstUnreachable::PortUnreachable, effects);
+                } else {
+                    self.undeliverable(now, bytes, Icmpv4DstUnreachable::PortUnreachable, effects);
+                }
                 false
             }
             Verdict::Reset => {
@@ -161,17 +175,21 @@ impl Host {
     }
 
     /// The address that masquerading writes for an endpoint: the outgoing NIC's. For a pod of this node, the node's first.
-    fn masquerade_for(&self, endpoint: Ipv4Addr) -> Option<Ipv4Addr> {
-        if self.pods.contains_key(&endpoint) {
-            return self.primary_address();
+    fn masquerade_for(&self, endpoint: IpAddr) -> Option<IpAddr> {
+        match endpoint {
+            IpAddr::V4(_) if self.pods.contains_key(&endpoint) => self.primary_address().map(IpAddr::V4),
+            IpAddr::V4(endpoint) => {
+                let (nic, next_hop) = self.route(endpoint)?;
+                self.nics[nic].address_towards(next_hop).or_else(|| self.primary_address()).map(IpAddr::V4)
+            }
+            IpAddr::V6(endpoint) => self.source_for6(endpoint).map(IpAddr::V6),
         }
-        let (nic, next_hop) = self.route(endpoint)?;
-        self.nics[nic].address_towards(next_hop).or_else(|| self.primary_address())
     }
 
     /// Whether a packet for this address may go through. A Service's address that no rule matched would only circle on the LAN: kube-proxy's
     /// iptables mode leaves a ping of it unanswered.
-    fn forwards(&self, destination: Ipv4Addr) -> bool {
+    pub(super) fn forwards(&self, destination: impl Into<IpAddr>) -> bool {
+        let destination = destination.into();
         self.proxy.as_ref().is_none_or(|proxy| !proxy.has_address(destination))
     }
 }

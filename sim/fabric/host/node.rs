@@ -1,6 +1,6 @@
 //! What makes a node of a machine: its pods, and the rules that kube-proxy programs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
@@ -49,7 +49,7 @@ impl Host {
     }
 
     /// Hands a packet to a pod.
-    pub(super) fn send_to_pod(&mut self, now: Instant, address: Ipv4Addr, bytes: Vec<u8>, effects: &mut Effects) {
+    pub(super) fn send_to_pod(&mut self, now: Instant, address: IpAddr, bytes: Vec<u8>, effects: &mut Effects) {
         let Some((pod, alarm)) = self.pods.get_mut(&address) else { return };
         pod.receive(bytes);
         let at = now + TO_POD;
@@ -59,7 +59,7 @@ impl Host {
     }
 
     /// A pod has something to do.
-    pub(super) fn handle_pod_timer(&mut self, now: Instant, address: Ipv4Addr, effects: &mut Effects) {
+    pub(super) fn handle_pod_timer(&mut self, now: Instant, address: IpAddr, effects: &mut Effects) {
         let Some((pod, alarm)) = self.pods.get_mut(&address) else { return };
         if !alarm.rings(now) {
             return;

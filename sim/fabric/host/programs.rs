@@ -43,7 +43,7 @@ impl Host {
 
     /// Starts a curl.
     pub(crate) fn start_curl(&mut self, now: Instant, number: u32, options: CurlOptions, effects: &mut Effects) {
-        let source = if self.powered { self.source_for(*options.to.ip()) } else { None };
+        let source = if self.powered { self.source_to(options.to.ip()) } else { None };
         let opened = source.and_then(|source| self.open_connection(now, source, options.to));
         let Some((local, socket)) = opened else {
             let report = CurlReport { options, started: now, ended: now, result: Err(CurlError::NoRoute) };
@@ -53,7 +53,7 @@ impl Host {
         let curl = Curl::new(now, options, socket, local);
         effects.timers.push((curl.deadline(), Timer::Curl));
         self.curls.insert(number, curl);
-        self.poll_stack(now, *local.ip(), effects);
+        self.poll_stack(now, local.ip(), effects);
     }
 
     /// A ping wants to send.
@@ -89,12 +89,15 @@ impl Host {
             Icmp::EchoUnreachable { identifier, sequence, code } => {
                 self.handle_echo_unreachable(identifier, sequence, from.into(), code, effects);
             }
-            Icmp::TcpUnreachable { port, code } => {
-                let hit = self.curls.iter().find(|(_, curl)| curl.local.port() == port);
-                if let Some((number, error)) = hit.and_then(|(number, curl)| Some((*number, curl.handle_unreachable(code)?))) {
-                    self.end_curl(now, number, Err(error), effects);
-                }
-            }
+            Icmp::TcpUnreachable { port, code } => self.handle_tcp_unreachable(now, port, code, effects),
+        }
+    }
+
+    /// "Unreachable", for the curl on this port; the code is one of ICMP's (RFC 792).
+    pub(super) fn handle_tcp_unreachable(&mut self, now: Instant, port: u16, code: u8, effects: &mut Effects) {
+        let hit = self.curls.iter().find(|(_, curl)| curl.local.port() == port);
+        if let Some((number, error)) = hit.and_then(|(number, curl)| Some((*number, curl.handle_unreachable(code)?))) {
+            self.end_curl(now, number, Err(error), effects);
         }
     }
 
@@ -131,7 +134,7 @@ impl Host {
     }
 
     /// A segment for one of the machine's addresses: to its stack, or refused.
-    pub(super) fn deliver_segment(&mut self, now: Instant, bytes: Vec<u8>, address: Ipv4Addr, effects: &mut Effects) {
+    pub(super) fn deliver_segment(&mut self, now: Instant, bytes: Vec<u8>, address: IpAddr, effects: &mut Effects) {
         let Some((stack, _)) = self.stacks.get_mut(&address) else {
             if let Some(reset) = packet::segment(&bytes).and_then(|_| packet::reset(&bytes)) {
                 self.send(now, reset, false, effects);
@@ -152,7 +155,7 @@ impl Host {
     }
 
     /// A stack's timer.
-    pub(super) fn handle_stack_timer(&mut self, now: Instant, address: Ipv4Addr, effects: &mut Effects) {
+    pub(super) fn handle_stack_timer(&mut self, now: Instant, address: IpAddr, effects: &mut Effects) {
         if self.stacks.get_mut(&address).is_some_and(|(_, alarm)| alarm.rings(now)) {
             self.poll_stack(now, address, effects);
         }
@@ -160,7 +163,7 @@ impl Host {
 
     /// Looks at all curls: some may have run out of patience.
     pub(super) fn poll_curls(&mut self, now: Instant, effects: &mut Effects) {
-        let addresses: Vec<_> = self.curls.values().map(|curl| *curl.local.ip()).collect();
+        let addresses: Vec<_> = self.curls.values().map(|curl| curl.local.ip()).collect();
         for address in addresses {
             self.poll_stack(now, address, effects);
         }
@@ -179,14 +182,9 @@ impl Host {
     }
 
     /// Opens a socket from a fresh port.
-    fn open_connection(
-        &mut self,
-        now: Instant,
-        source: Ipv4Addr,
-        to: SocketAddrV4,
-    ) -> Option<(SocketAddrV4, smoltcp::iface::SocketHandle)> {
+    fn open_connection(&mut self, now: Instant, source: IpAddr, to: SocketAddr) -> Option<(SocketAddr, smoltcp::iface::SocketHandle)> {
         let seed = self.rng.next_u64();
-        let local = SocketAddrV4::new(source, self.next_port);
+        let local = SocketAddr::new(source, self.next_port);
         self.next_port = if self.next_port >= 60_999 { 32_768 } else { self.next_port + 1 };
         let (stack, _) = self.stacks.entry(source).or_insert_with(|| (TcpStack::new(now, source, seed), Alarm::default()));
         let socket = stack.open();
@@ -198,16 +196,16 @@ impl Host {
     }
 
     /// Lets a stack and the curls on it go on.
-    fn poll_stack(&mut self, now: Instant, address: Ipv4Addr, effects: &mut Effects) {
+    fn poll_stack(&mut self, now: Instant, address: IpAddr, effects: &mut Effects) {
         self.poll_stack_confirming(now, address, false, effects);
     }
 
     /// The same; `confirms`: what it sends follows progress.
-    fn poll_stack_confirming(&mut self, now: Instant, address: Ipv4Addr, confirms: bool, effects: &mut Effects) {
+    fn poll_stack_confirming(&mut self, now: Instant, address: IpAddr, confirms: bool, effects: &mut Effects) {
         let Some((stack, _)) = self.stacks.get_mut(&address) else { return };
         stack.poll(now);
         let mut ended = Vec::new();
-        for (number, curl) in self.curls.iter_mut().filter(|(_, curl)| *curl.local.ip() == address) {
+        for (number, curl) in self.curls.iter_mut().filter(|(_, curl)| curl.local.ip() == address) {
             if let Some(result) = curl.poll(now, stack) {
                 ended.push((*number, result));
             }
@@ -220,7 +218,7 @@ impl Host {
     }
 
     /// Sends what a stack has, and sets its alarm.
-    fn flush_stack(&mut self, now: Instant, address: Ipv4Addr, confirms: bool, effects: &mut Effects) {
+    fn flush_stack(&mut self, now: Instant, address: IpAddr, confirms: bool, effects: &mut Effects) {
         let Some((stack, alarm)) = self.stacks.get_mut(&address) else { return };
         let packets: Vec<_> = std::iter::from_fn(|| stack.take_packet()).collect();
         if let Some(at) = stack.poll_at(now).filter(|at| alarm.set(*at)) {
@@ -234,7 +232,7 @@ impl Host {
     /// A curl is over: its connection is closed, by FIN after an answer and by RST otherwise.
     fn end_curl(&mut self, now: Instant, number: u32, result: Result<Answer, CurlError>, effects: &mut Effects) {
         let Some(curl) = self.curls.remove(&number) else { return };
-        let address = *curl.local.ip();
+        let address = curl.local.ip();
         if let Some((stack, _)) = self.stacks.get_mut(&address) {
             let socket = stack.socket(curl.socket);
             if result.is_ok() {

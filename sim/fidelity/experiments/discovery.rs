@@ -7,9 +7,11 @@ use bellhop_core::mac::MacAddr;
 
 use super::List;
 use crate::arm::{ArmError, HOST, HOST_IP6, LOCAL_IP6, Settings};
-use crate::lab::{Lab, X, Y, answered};
+use crate::lab::{LEADER, Lab, X, Y, answered};
 use crate::wire::{ALL_NODES, Advertisement, Heard, group_mac, solicitation, solicited_node};
 
+/// The address that the leader has of its own: a link-local one.
+const LEADER_IP6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x2);
 /// Someone who asks.
 const ASKER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77);
 
@@ -25,6 +27,7 @@ pub(super) fn add(list: &mut List) {
     list.v6("unsolicited-na-on-stale", "6.4", kernel(), on_stale, "O=0 TLLA: STALE x; O=1 TLLA: STALE y");
     list.v6("unsolicited-na-creates-nothing", "6.2", kernel(), creates, "none");
     list.v6("solicited-na-unasked", "6.4", kernel(), solicited, "O=1: REACHABLE y; O=0: STALE x; to a group: REACHABLE x");
+    list.v6("na-from-anothers-address", "6.3", kernel(), from_another, "answer: REACHABLE x; announcement: STALE y");
     list.v6("na-without-mac", "6.4", kernel(), without_mac, "on STALE x: REACHABLE x; on INCOMPLETE: INCOMPLETE");
     list.v6("two-repliers-with-override", "6.2", kernel(), |lab| two_repliers(lab, true), "REACHABLE y");
     list.v6("two-repliers-without-override", "6.2", kernel(), |lab| two_repliers(lab, false), "STALE x");
@@ -90,6 +93,22 @@ fn solicited(lab: &mut Lab<'_>) -> Result<(), ArmError> {
         let entry = lab.entry(vip)?;
         lab.say(format!("{form}: {entry}"));
     }
+    Ok(())
+}
+
+/// The leader, from its own address and card, answers that X has the address and then tells all nodes that Y has: receivers look at the target.
+fn from_another(lab: &mut Lab<'_>) -> Result<(), ArmError> {
+    let vip = lab.vip(0);
+    lab.packet(vip)?;
+    lab.await_question(vip)?;
+    let says = Advertisement { target: six(vip), mac: Some(X), of_target: true, solicited: true, overrides: true };
+    lab.tell(&says.frame_from(LEADER_IP6, LEADER, HOST, HOST_IP6))?;
+    let entry = lab.entry(vip)?;
+    lab.say(format!("answer: {entry}"));
+    let says = Advertisement { mac: Some(Y), solicited: false, ..says };
+    lab.tell(&says.frame_from(LEADER_IP6, LEADER, group_mac(ALL_NODES), ALL_NODES))?;
+    let entry = lab.entry(vip)?;
+    lab.say(format!("announcement: {entry}"));
     Ok(())
 }
 

@@ -138,7 +138,7 @@ fn new_node(config: &NodeConfig) -> Node {
     let pod_cidr = config.pod_cidr.to_string();
     let spec = NodeSpec {
         pod_cidr: Some(pod_cidr.clone()),
-        pod_cidrs: Some(vec![pod_cidr]),
+        pod_cidrs: Some([Some(pod_cidr), config.ipv6.map(|ipv6| ipv6.pod_cidr.to_string())].into_iter().flatten().collect()),
         taints: Some(config.taints.clone()).filter(|taints| !taints.is_empty()),
         ..NodeSpec::default()
     };
@@ -152,7 +152,9 @@ fn status(config: &NodeConfig, node: &Node, now: jiff::Timestamp) -> NodeStatus 
     let resources = [("cpu", "4"), ("memory", "8Gi"), ("pods", "110")];
     let resources: BTreeMap<_, _> = resources.into_iter().map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).collect();
     NodeStatus {
-        addresses: Some(vec![address("InternalIP", config.ip.to_string()), address("Hostname", config.name.to_string())]),
+        addresses: Some(
+            config.ips().map(|ip| address("InternalIP", ip.to_string())).chain([address("Hostname", config.name.to_string())]).collect(),
+        ),
         capacity: Some(resources.clone()),
         allocatable: Some(resources),
         conditions: Some(conditions(node, now)),

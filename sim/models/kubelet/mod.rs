@@ -10,13 +10,13 @@ mod runs;
 mod status;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bellhop::env::Env;
 use bellhop_core::name::NodeName;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::part::part;
@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub ip: Ipv4Addr,
     /// The subnet of its pods: `spec.podCIDR`. The first address is the bridge's.
     pub pod_cidr: Ipv4Net,
+    /// Its second InternalIP and its pods' second subnet, on a dual-stack cluster.
+    pub ipv6: Option<NodeIpv6>,
     /// Labels beyond the well-known ones.
     pub labels: BTreeMap<String, String>,
     /// Taints at registration.
@@ -47,6 +49,15 @@ pub struct NodeConfig {
     pub stop_delay: Duration,
 }
 
+/// What a node of a dual-stack cluster has of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeIpv6 {
+    /// Its InternalIP.
+    pub ip: Ipv6Addr,
+    /// The subnet of its pods. A pod has the same place in it as in that of IPv4.
+    pub pod_cidr: Ipv6Net,
+}
+
 impl NodeConfig {
     /// A worker with the pod subnet 10.233.`index`.0/24.
     pub fn worker(name: impl Into<NodeName>, ip: Ipv4Addr, index: u8) -> Self {
@@ -54,11 +65,17 @@ impl NodeConfig {
             name: name.into(),
             ip,
             pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 233, index, 0), 24),
+            ipv6: None,
             labels: BTreeMap::new(),
             taints: Vec::new(),
             start_delay: Duration::from_millis(500),
             stop_delay: Duration::ZERO,
         }
+    }
+
+    /// Its InternalIPs, that of IPv4 first.
+    pub(crate) fn ips(&self) -> impl Iterator<Item = IpAddr> {
+        [Some(self.ip.into()), self.ipv6.map(|ipv6| ipv6.ip.into())].into_iter().flatten()
     }
 
     /// A control plane as kubeadm marks it, without the label that keeps it from carrying load balancer traffic: the tutorial's has none.

@@ -4,7 +4,7 @@
 //! addresses of the pod subnet. How a pod's status is worded is [`super::status`]'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
@@ -90,7 +90,7 @@ impl Runs {
             let known = pod.uid().is_none_or(|uid| self.running.contains_key(&uid));
             if let Some(ip) = (!known).then(|| self.address(pod, &taken)).flatten() {
                 taken.insert(ip);
-                actions.push(Action::Start(to_run(pod, ip)));
+                actions.push(Action::Start(to_run(pod, ip, self.second_address(pod, ip))));
             }
         }
         actions
@@ -127,6 +127,17 @@ impl Runs {
         self.last = offset;
         Some(ip)
     }
+
+    /// The IPv6 address of a pod that has this one of IPv4: at the same place of its subnet.
+    fn second_address(&self, pod: &Pod, ip: IpAddr) -> Option<Ipv6Addr> {
+        let ipv6 = self.config.ipv6?;
+        let IpAddr::V4(ip) = ip else { return None };
+        if is_host_network(pod) {
+            return Some(ipv6.ip);
+        }
+        let place = ip.to_bits().checked_sub(self.config.pod_cidr.network().to_bits())?;
+        Some(Ipv6Addr::from_bits(ipv6.pod_cidr.network().to_bits().checked_add(place.into())?))
+    }
 }
 
 fn is_host_network(pod: &Pod) -> bool {
@@ -137,7 +148,7 @@ fn recorded_ip(pod: &Pod) -> Option<IpAddr> {
     pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
-fn to_run(pod: &Pod, ip: IpAddr) -> PodToRun {
+fn to_run(pod: &Pod, ip: IpAddr, ipv6: Option<Ipv6Addr>) -> PodToRun {
     let containers = pods::spec(pod).map(|spec| spec.containers.as_slice()).unwrap_or_default();
     let ports = |container: &k8s_openapi::api::core::v1::Container| {
         let tcp = container.ports.iter().flatten().filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
@@ -148,6 +159,7 @@ fn to_run(pod: &Pod, ip: IpAddr) -> PodToRun {
         namespace: pod.namespace().unwrap_or_default(),
         name: pod.name_any(),
         ip,
+        ipv6,
         host_network: is_host_network(pod),
         containers: containers
             .iter()
@@ -179,6 +191,7 @@ mod tests {
     use k8s_openapi::api::core::v1::{Lifecycle, LifecycleHandler, SleepAction};
 
     use super::*;
+    use crate::kubelet::NodeIpv6;
     use crate::testing::pod;
 
     fn runs() -> Runs {
@@ -200,6 +213,18 @@ mod tests {
         let (a, b, mut proxy) = (pod("a").build(), pod("b").build(), pod("c").build());
         proxy.spec.get_or_insert_default().host_network = Some(true);
         assert_eq!(started(&mut runs(), &[&a, &b, &proxy]), ["10.233.1.2", "10.233.1.3", "192.168.0.3"]);
+    }
+
+    #[test]
+    fn on_a_dual_stack_node_a_pod_has_the_same_place_in_both_subnets() {
+        let mut config = NodeConfig::worker("a", [192, 168, 0, 3].into(), 1);
+        let ip = "2001:db8::3".parse().expect("a literal");
+        config.ipv6 = Some(NodeIpv6 { ip, pod_cidr: "fd00:10:233:1::/64".parse().expect("a literal") });
+        let (a, mut proxy) = (pod("a").build(), pod("c").build());
+        proxy.spec.get_or_insert_default().host_network = Some(true);
+        let actions = Runs::new(Rc::new(config)).handle_pods(Instant::ZERO, &[&a, &proxy]);
+        let second = actions.iter().map(|action| if let Action::Start(pod) = action { pod.ipv6 } else { None });
+        assert_eq!(second.collect::<Vec<_>>(), ["fd00:10:233:1::2".parse().ok(), Some(ip)]);
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub(super) fn status(config: &NodeConfig, pod: &Pod, fate: &Fate<'_>, now: jiff:
         Fate::Running(_, ready) => (true, *ready),
         Fate::Waiting(_) => (false, false),
     };
-    let pod_ip = match fate {
-        Fate::Running(run, _) => Some(run.pod.ip.to_string()),
-        Fate::Waiting(_) => None,
+    let pod_ips: Vec<String> = match fate {
+        Fate::Running(run, _) => run.pod.ips().map(|ip| ip.to_string()).collect(),
+        Fate::Waiting(_) => Vec::new(),
     };
     let conditions = [
         ("PodReadyToStartContainers", running),
@@ -42,9 +42,9 @@ pub(super) fn status(config: &NodeConfig, pod: &Pod, fate: &Fate<'_>, now: jiff:
         phase: Some(if running { "Running" } else { "Pending" }.to_owned()),
         conditions: Some(conditions.into_iter().map(|(kind, fine)| condition(pod, kind, fine, now)).collect()),
         host_ip: Some(config.ip.to_string()),
-        host_ips: Some(vec![HostIP { ip: config.ip.to_string() }]),
-        pod_ips: pod_ip.clone().map(|ip| vec![PodIP { ip }]),
-        pod_ip,
+        host_ips: Some(config.ips().map(|ip| HostIP { ip: ip.to_string() }).collect()),
+        pod_ip: pod_ips.first().cloned(),
+        pod_ips: Some(pod_ips.into_iter().map(|ip| PodIP { ip }).collect()).filter(|ips: &Vec<PodIP>| !ips.is_empty()),
         start_time: old.start_time.clone().or_else(|| Some(whole(now))),
         container_statuses: Some(containers(pod, fate)),
         qos_class: old.qos_class.clone().or_else(|| Some("BestEffort".to_owned())),
@@ -125,6 +125,7 @@ mod tests {
             namespace: "default".into(),
             name: pod.name_any(),
             ip,
+            ipv6: None,
             host_network: false,
             containers: vec![],
         };

@@ -29,6 +29,6 @@ pub(super) fn run_with_input(program: &str, arguments: &[&str], input: &str) -> 
 
 /// Writes a sysctl of the network namespace that this process is in.
 pub(super) fn sysctl(name: &str, value: &str) -> Result<(), RunError> {
-    let path = format!("/proc/sys/net/ipv4/{name}");
+    let path = format!("/proc/sys/net/{name}");
     std::fs::write(&path, value).map_err(|error| RunError(format!("{path}: {error}")))
 }

@@ -5,9 +5,9 @@
 //! local address needs no carrier.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::command::{run, run_with_input, sysctl};
 use super::{NetnsConfig, nft};
@@ -21,16 +21,21 @@ const DEVICE_PEER: &str = "kube-ipvs0-peer";
 
 /// A node's kernel. Dropping it takes the rules away.
 pub struct NodeKernel {
-    node: Ipv4Addr,
-    cluster_cidr: Ipv4Net,
+    /// The node's address and all pods' subnet, of each family that it has.
+    families: Vec<(IpAddr, IpNet)>,
 }
 
 impl NodeKernel {
     /// Removes what a dead predecessor left, and lets the node forward.
     pub fn new(node: &NodeConfig, network: &NetnsConfig) -> Result<Self, RunError> {
         clear();
-        sysctl("ip_forward", "1")?;
-        Ok(Self { node: node.ip, cluster_cidr: network.cluster_cidr })
+        sysctl("ipv4/ip_forward", "1")?;
+        let mut families = vec![(node.ip.into(), network.cluster_cidr.into())];
+        if let Some(ipv6) = node.ipv6 {
+            sysctl("ipv6/conf/all/forwarding", "1")?;
+            families.push((ipv6.ip.into(), network.cluster_cidr_v6.into()));
+        }
+        Ok(Self { families })
     }
 }
 
@@ -42,10 +47,11 @@ impl RuleSink for NodeKernel {
         };
         // Before the addresses, so that none is answered for in between. (The real program never sets them back; a restart without
         // strictARP is meant to show what that is like.)
-        sysctl("conf/all/arp_ignore", if strict_arp { "1" } else { "0" })?;
-        sysctl("conf/all/arp_announce", if strict_arp { "2" } else { "0" })?;
-        run_with_input("nft", &["-f", "-"], &nft::script(rules, self.node, self.cluster_cidr))?;
-        set_addresses(&addresses)
+        sysctl("ipv4/conf/all/arp_ignore", if strict_arp { "1" } else { "0" })?;
+        sysctl("ipv4/conf/all/arp_announce", if strict_arp { "2" } else { "0" })?;
+        let scripts: String = self.families.iter().map(|(node, cluster)| nft::script(rules, *node, *cluster)).collect();
+        run_with_input("nft", &["-f", "-"], &scripts)?;
+        set_addresses(&addresses.into_iter().filter(|ip| self.families.iter().any(|(own, _)| own.is_ipv4() == ip.is_ipv4())).collect())
     }
 }
 
@@ -57,20 +63,21 @@ impl Drop for NodeKernel {
 
 /// Back to a kernel that knows no Service. What is not there cannot be removed: that is fine.
 fn clear() {
-    let _ = run("nft", &["delete", "table", "ip", "bellhop_proxy"]);
+    for family in ["ip", "ip6"] {
+        let _ = run("nft", &["delete", "table", family, nft::TABLE]);
+    }
     let _ = run("ip", &["link", "del", DEVICE]);
-    let _ = sysctl("conf/all/arp_ignore", "0");
-    let _ = sysctl("conf/all/arp_announce", "0");
+    let _ = sysctl("ipv4/conf/all/arp_ignore", "0");
+    let _ = sysctl("ipv4/conf/all/arp_announce", "0");
 }
 
 /// All addresses of Services.
-fn addresses(rules: &ServiceRules) -> BTreeSet<Ipv4Addr> {
-    let all = rules.services.iter().flat_map(|service| service.cluster_ip.iter().chain(&service.external_ips));
-    all.filter_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None }).collect()
+fn addresses(rules: &ServiceRules) -> BTreeSet<IpAddr> {
+    rules.services.iter().flat_map(|service| service.cluster_ips.iter().chain(&service.external_ips)).copied().collect()
 }
 
 /// Makes the device hold exactly these addresses.
-fn set_addresses(wanted: &BTreeSet<Ipv4Addr>) -> Result<(), RunError> {
+fn set_addresses(wanted: &BTreeSet<IpAddr>) -> Result<(), RunError> {
     if run("ip", &["link", "show", DEVICE]).is_err() {
         if wanted.is_empty() {
             return Ok(());
@@ -79,17 +86,24 @@ fn set_addresses(wanted: &BTreeSet<Ipv4Addr>) -> Result<(), RunError> {
     }
     let held = held()?;
     for ip in wanted.difference(&held) {
-        run("ip", &["addr", "add", &format!("{ip}/32"), "dev", DEVICE])?;
+        // On a device that is down nobody can be asked whether another has it.
+        let nodad: &[&str] = if ip.is_ipv6() { &["nodad"] } else { &[] };
+        run("ip", &[&["addr", "add", &host_net(*ip), "dev", DEVICE], nodad].concat())?;
     }
     for ip in held.difference(wanted) {
-        run("ip", &["addr", "del", &format!("{ip}/32"), "dev", DEVICE])?;
+        run("ip", &["addr", "del", &host_net(*ip), "dev", DEVICE])?;
     }
     Ok(())
 }
 
-/// The addresses on the device: fourth word of `ip -o -4 addr` lines.
-fn held() -> Result<BTreeSet<Ipv4Addr>, RunError> {
-    let listed = run("ip", &["-o", "-4", "addr", "show", "dev", DEVICE])?;
+/// An address as the only one of its subnet.
+fn host_net(ip: IpAddr) -> String {
+    IpNet::from(ip).to_string()
+}
+
+/// The addresses on the device: fourth word of `ip -o addr` lines.
+fn held() -> Result<BTreeSet<IpAddr>, RunError> {
+    let listed = run("ip", &["-o", "addr", "show", "dev", DEVICE, "scope", "global"])?;
     let address = |line: &str| line.split_whitespace().nth(3).and_then(|word| word.split('/').next()?.parse().ok());
     Ok(listed.lines().filter_map(address).collect())
 }

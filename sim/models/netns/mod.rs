@@ -10,12 +10,12 @@ mod nft;
 mod pods;
 pub(crate) mod responder;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use bellhop::env::Env;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::kubelet::NodeConfig;
 use crate::node::run_node;
@@ -32,6 +32,8 @@ pub struct NetnsConfig {
     pub peers: Vec<Peer>,
     /// All pod subnets: clients within are not outside.
     pub cluster_cidr: Ipv4Net,
+    /// The same of IPv6.
+    pub cluster_cidr_v6: Ipv6Net,
     /// The program that answers in a pod, called as `<program> pod --name <pod> --listen 0.0.0.0:<port>`.
     pub executable: PathBuf,
 }
@@ -42,9 +44,9 @@ pub struct Peer {
     /// Its name.
     pub name: String,
     /// Its address on the LAN.
-    pub ip: Ipv4Addr,
-    /// Its pods' subnet.
-    pub pod_cidr: Ipv4Net,
+    pub ip: IpAddr,
+    /// Its pods' subnet, of the same family.
+    pub pod_cidr: IpNet,
 }
 
 /// What is wrong with a text that should be a peer.
@@ -60,8 +62,12 @@ impl std::str::FromStr for Peer {
         let parts: Vec<&str> = text.split('=').collect();
         let invalid = || InvalidPeer(text.to_owned());
         let [name, ip, pod_cidr] = parts[..] else { return Err(invalid()) };
-        let (ip, pod_cidr) = (ip.parse().map_err(|_| invalid())?, pod_cidr.parse().map_err(|_| invalid())?);
-        if name.is_empty() { Err(invalid()) } else { Ok(Self { name: name.to_owned(), ip, pod_cidr }) }
+        let (ip, pod_cidr): (IpAddr, IpNet) = (ip.parse().map_err(|_| invalid())?, pod_cidr.parse().map_err(|_| invalid())?);
+        if name.is_empty() || ip.is_ipv4() != pod_cidr.addr().is_ipv4() {
+            Err(invalid())
+        } else {
+            Ok(Self { name: name.to_owned(), ip, pod_cidr })
+        }
     }
 }
 
@@ -107,7 +113,10 @@ mod tests {
     fn a_peer_is_read_from_the_command_line() {
         let peer: Peer = "worker-p002=192.168.0.4=10.233.2.0/24".parse().expect("well formed");
         assert_eq!((peer.name.as_str(), peer.ip), ("worker-p002", [192, 168, 0, 4].into()));
-        for text in ["", "a", "a=b=c", "=192.168.0.4=10.233.2.0/24", "a=192.168.0.4=10.233.2.0", "a=1.2.3.4=10.0.0.0/8=x"] {
+        assert!("worker-p002=2001:db8::4=fd00:10:233:2::/64".parse::<Peer>().is_ok());
+        for text in
+            ["", "a", "a=b=c", "=192.168.0.4=10.233.2.0/24", "a=192.168.0.4=10.233.2.0", "a=1.2.3.4=10.0.0.0/8=x", "a=1.2.3.4=fd00::/64"]
+        {
             assert!(text.parse::<Peer>().is_err(), "{text}");
         }
     }

@@ -2,24 +2,25 @@
 //!
 //! Pure: rules in, one script out that replaces our table in one transaction. A Service's traffic is sent to a random endpoint; under Cluster it leaves with the
 //! node's address, under Local with the client's. Without an endpoint it is refused under Cluster and dropped under Local, as kube-proxy does.
-//! IPv4 only.
+//! One table for each family.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::runner::{EndpointRule, PortRule, Protocol, ServiceRule, ServiceRules, TrafficPolicy};
 
-/// Our table. Nothing outside it is touched.
-pub(super) const TABLE: &str = "ip bellhop_proxy";
+/// Our table, in each family. Nothing outside it is touched.
+pub(super) const TABLE: &str = "bellhop_proxy";
 
 /// The bit that says "leave with the node's address"; kube-proxy's own (`masqueradeBit` 14).
 const MASQUERADE: &str = "0x4000";
 
-/// A script for `nft -f -`.
-pub(super) fn script(rules: &ServiceRules, node: Ipv4Addr, cluster_cidr: Ipv4Net) -> String {
-    let mut chains = Chains { cluster_cidr, ..Chains::default() };
+/// A script for `nft -f -`: the rules of one family, which is the node's address's.
+pub(super) fn script(rules: &ServiceRules, node: IpAddr, cluster_cidr: IpNet) -> String {
+    let mut chains = Chains { cluster_cidr, family: if node.is_ipv4() { "ip" } else { "ip6" }, ..Chains::default() };
+    let family = chains.family;
     for service in &rules.services {
         for port in &service.ports {
             chains.port(service, port);
@@ -27,9 +28,9 @@ pub(super) fn script(rules: &ServiceRules, node: Ipv4Addr, cluster_cidr: Ipv4Net
     }
     let Chains { nat, nowhere, output, .. } = chains;
     format!(
-        "table {TABLE}
-delete table {TABLE}
-table {TABLE} {{
+        "table {family} {TABLE}
+delete table {family} {TABLE}
+table {family} {TABLE} {{
 	chain nowhere {{
 		type filter hook prerouting priority mangle; policy accept;
 {nowhere}	}}
@@ -50,7 +51,9 @@ table {TABLE} {{
 
 #[derive(Default)]
 struct Chains {
-    cluster_cidr: Ipv4Net,
+    cluster_cidr: IpNet,
+    /// As nft calls it.
+    family: &'static str,
     nat: String,
     nowhere: String,
     output: String,
@@ -62,42 +65,53 @@ impl Chains {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        let external = targets(&port.external(service.policy));
-        let internal = targets(&port.internal());
-        let inside = format!("ip saddr {}", self.cluster_cidr);
-        if let Some(IpAddr::V4(cluster_ip)) = service.cluster_ip {
-            let matching = format!("ip daddr {cluster_ip} {protocol} dport {}", port.port);
+        let family = self.family;
+        let is_ours = |ip: &&IpAddr| ip.is_ipv4() == (family == "ip");
+        let targets = |endpoints: Vec<&EndpointRule>| -> Vec<String> {
+            let ours = endpoints.into_iter().filter(|endpoint| is_ours(&&endpoint.ip));
+            ours.map(|endpoint| format!("{} . {}", endpoint.ip, endpoint.port)).collect()
+        };
+        let external = targets(port.external(service.policy));
+        let internal = targets(port.internal());
+        let inside = format!("{family} saddr {}", self.cluster_cidr);
+        for cluster_ip in service.cluster_ips.iter().filter(is_ours) {
+            let matching = format!("{family} daddr {cluster_ip} {protocol} dport {}", port.port);
             self.inside(&matching, &internal);
-            line(&mut self.output, &send(&matching, &internal, true));
+            line(&mut self.output, &send(family, &matching, &internal, true));
         }
-        let addresses =
-            service.external_ips.iter().filter(|ip| ip.is_ipv4()).map(|ip| format!("ip daddr {ip} {protocol} dport {}", port.port));
+        let addresses = service.external_ips.iter().filter(is_ours).map(|ip| format!("{family} daddr {ip} {protocol} dport {}", port.port));
         let node_port = port.node_port.map(|number| format!("fib daddr type local {protocol} dport {number}"));
         for matching in addresses.chain(node_port) {
             // From within the cluster, the address is a short cut to every endpoint, under Local too.
             self.inside(&format!("{inside} {matching}"), &internal);
-            self.outside(&format!("ip saddr != {} {matching}", self.cluster_cidr), service.policy, &external);
-            line(&mut self.output, &send(&matching, &internal, true));
+            self.outside(&format!("{family} saddr != {} {matching}", self.cluster_cidr), service.policy, &external);
+            line(&mut self.output, &send(family, &matching, &internal, true));
         }
     }
 
     /// Traffic of pods.
     fn inside(&mut self, matching: &str, targets: &[String]) {
         if targets.is_empty() {
-            line(&mut self.nowhere, &format!("ct state new {matching} reject with icmp type port-unreachable"));
+            let refused = self.refused();
+            line(&mut self.nowhere, &format!("ct state new {matching} {refused}"));
         } else {
-            line(&mut self.nat, &send(matching, targets, true));
+            line(&mut self.nat, &send(self.family, matching, targets, true));
         }
+    }
+
+    /// The verdict that tells a sender.
+    fn refused(&self) -> &'static str {
+        if self.family == "ip" { "reject with icmp type port-unreachable" } else { "reject with icmpv6 type port-unreachable" }
     }
 
     /// Traffic that came from outside the cluster.
     fn outside(&mut self, matching: &str, policy: TrafficPolicy, targets: &[String]) {
         let cluster = policy == TrafficPolicy::Cluster;
         if targets.is_empty() {
-            let verdict = if cluster { "reject with icmp type port-unreachable" } else { "drop" };
+            let verdict = if cluster { self.refused() } else { "drop" };
             line(&mut self.nowhere, &format!("ct state new {matching} {verdict}"));
         } else {
-            line(&mut self.nat, &send(matching, targets, cluster));
+            line(&mut self.nat, &send(self.family, matching, targets, cluster));
         }
     }
 }
@@ -109,24 +123,22 @@ fn line(chain: &mut String, rule: &str) {
     }
 }
 
-/// `address . port` of the endpoints.
-fn targets(endpoints: &[&EndpointRule]) -> Vec<String> {
-    endpoints.iter().filter(|endpoint| endpoint.ip.is_ipv4()).map(|endpoint| format!("{} . {}", endpoint.ip, endpoint.port)).collect()
-}
-
 /// The rule that sends what matches to one of the targets; none without targets.
-fn send(matching: &str, targets: &[String], masquerade: bool) -> String {
+fn send(family: &str, matching: &str, targets: &[String], masquerade: bool) -> String {
     if targets.is_empty() {
         return String::new();
     }
     let mark = if masquerade { format!("meta mark set meta mark or {MASQUERADE} ") } else { String::new() };
     let map: Vec<String> = targets.iter().enumerate().map(|(index, target)| format!("{index} : {target}")).collect();
-    format!("{matching} {mark}dnat ip to numgen random mod {} map {{ {} }}", targets.len(), map.join(", "))
+    format!("{matching} {mark}dnat {family} to numgen random mod {} map {{ {} }}", targets.len(), map.join(", "))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::net::Ipv4Addr;
+
     use bellhop_core::name::ServiceKey;
+    use ipnet::Ipv4Net;
 
     use super::*;
     use crate::runner::ProxyMode;
@@ -146,7 +158,7 @@ pub(super) mod tests {
         let port = PortRule { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: Some(30080), endpoints };
         let service = ServiceRule {
             service: ServiceKey::new("default", "web"),
-            cluster_ip: Some([10, 96, 0, 10].into()),
+            cluster_ips: vec![[10, 96, 0, 10].into()],
             external_ips: vec![[192, 168, 0, 91].into()],
             policy,
             ports: vec![port],
@@ -155,7 +167,7 @@ pub(super) mod tests {
     }
 
     fn written(rules: &ServiceRules) -> String {
-        script(rules, [192, 168, 0, 3].into(), Ipv4Net::new_assert([10, 233, 0, 0].into(), 16))
+        script(rules, [192, 168, 0, 3].into(), Ipv4Net::new_assert([10, 233, 0, 0].into(), 16).into())
     }
 
     #[test]
@@ -176,5 +188,16 @@ pub(super) mod tests {
         rules.services[0].policy = TrafficPolicy::Cluster;
         rules.services[0].ports[0].endpoints.clear();
         assert!(written(&rules).contains("ip daddr 192.168.0.91 tcp dport 80 reject"));
+    }
+
+    #[test]
+    fn each_family_has_a_table_with_its_own_addresses_and_endpoints() {
+        let mut rules = rules(TrafficPolicy::Cluster, [10, 233, 1, 2].into(), None);
+        rules.services[0].external_ips.push("2001:db8::91".parse().expect("a literal"));
+        let six = EndpointRule { ip: "fd00:10:233:1::2".parse().expect("a literal"), ..rules.services[0].ports[0].endpoints[0].clone() };
+        rules.services[0].ports[0].endpoints.push(six);
+        let script = script(&rules, "2001:db8::3".parse().expect("a literal"), "fd00:10:233::/48".parse().expect("a literal"));
+        insta::assert_snapshot!(script);
+        assert!(!written(&rules).contains("::"), "nothing of IPv6 is in the table of IPv4");
     }
 }

@@ -5,12 +5,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::NetnsConfig;
 use super::command::run;
@@ -25,6 +25,7 @@ const BRIDGE: &str = "cni0";
 pub struct PodNamespaces {
     network: Rc<NetnsConfig>,
     subnet: Ipv4Net,
+    subnet6: Option<Ipv6Net>,
     /// By uid.
     running: RefCell<BTreeMap<String, Child>>,
 }
@@ -33,9 +34,13 @@ impl PodNamespaces {
     /// Makes the bridge, in place of one that a dead predecessor left.
     pub fn new(node: &NodeConfig, network: Rc<NetnsConfig>) -> Result<Self, RunError> {
         let _ = run("ip", &["link", "del", BRIDGE]);
-        let pods = Self { network, subnet: node.pod_cidr, running: RefCell::new(BTreeMap::new()) };
+        let subnet6 = node.ipv6.map(|ipv6| ipv6.pod_cidr);
+        let pods = Self { network, subnet: node.pod_cidr, subnet6, running: RefCell::new(BTreeMap::new()) };
         run("ip", &["link", "add", BRIDGE, "type", "bridge"])?;
         run("ip", &["addr", "add", &format!("{}/{}", pods.gateway(), pods.subnet.prefix_len()), "dev", BRIDGE])?;
+        if let Some(subnet) = subnet6 {
+            run("ip", &["addr", "add", &format!("{}/{}", gateway6(subnet), subnet.prefix_len()), "dev", BRIDGE, "nodad"])?;
+        }
         run("ip", &["link", "set", BRIDGE, "up"])?;
         Ok(pods)
     }
@@ -46,7 +51,8 @@ impl PodNamespaces {
     }
 
     fn spawn(&self, pod: &PodToRun) -> Result<Child, RunError> {
-        let listen = format!("0.0.0.0:{}", pod.http_port());
+        // On both families, where there are two (net.ipv6.bindv6only is 0).
+        let listen = format!("{}:{}", if pod.ipv6.is_some() { "[::]" } else { "0.0.0.0" }, pod.http_port());
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--net"]).arg(&self.network.executable);
         command.args(["pod", "--name", &pod.name, "--listen", &listen]).stdin(Stdio::null()).stdout(Stdio::null());
@@ -69,6 +75,10 @@ impl PodNamespaces {
         inside(&["addr", "add", &address, "dev", "eth0"])?;
         inside(&["link", "set", "eth0", "up"])?;
         inside(&["route", "add", "default", "via", &gateway])?;
+        if let (Some(subnet), Some(ip)) = (self.subnet6, pod.ipv6) {
+            inside(&["addr", "add", &format!("{ip}/{}", subnet.prefix_len()), "dev", "eth0", "nodad"])?;
+            inside(&["-6", "route", "add", "default", "via", &gateway6(subnet).to_string()])?;
+        }
         Ok(())
     }
 }
@@ -105,6 +115,11 @@ impl Drop for PodNamespaces {
         }
         let _ = run("ip", &["link", "del", BRIDGE]);
     }
+}
+
+/// The bridge's IPv6 address: the first of the subnet.
+fn gateway6(subnet: Ipv6Net) -> Ipv6Addr {
+    Ipv6Addr::from_bits(subnet.network().to_bits().saturating_add(1))
 }
 
 fn end(child: &mut Child) {

@@ -20,7 +20,7 @@ pub fn run_pod(name: &str, listen: SocketAddr) -> anyhow::Result<()> {
 
 fn router(name: String) -> Router {
     Router::new().fallback(move |ConnectInfo(client): ConnectInfo<SocketAddr>| {
-        let answer = ([("x-client-address", client.ip().to_string())], format!("You've hit {name}\n"));
+        let answer = ([("x-client-address", client.ip().to_canonical().to_string())], format!("You've hit {name}\n"));
         async move { answer }
     })
 }

@@ -25,9 +25,12 @@ pub(super) fn rules<'a>(
 
 fn rule(node: &NodeName, service: &Service, slices: &[&EndpointSlice]) -> Option<ServiceRule> {
     let spec = service.spec.as_ref()?;
-    let cluster_ip: Option<IpAddr> = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok());
+    let cluster_ips = spec.cluster_ips.as_ref().filter(|ips| !ips.is_empty()).map_or(spec.cluster_ip.as_slice(), Vec::as_slice);
+    let cluster_ips: Vec<IpAddr> = cluster_ips.iter().filter_map(|ip| ip.parse().ok()).collect();
     // Neither headless nor ExternalName Services have rules.
-    let cluster_ip = cluster_ip.filter(|_| spec.type_.as_deref() != Some("ExternalName"))?;
+    if cluster_ips.is_empty() || spec.type_.as_deref() == Some("ExternalName") {
+        return None;
+    }
     let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
     let of_service = |slice: &&&EndpointSlice| {
         slice.metadata.namespace == service.metadata.namespace && slice.labels().get(SERVICE_NAME) == Some(&key.name)
@@ -39,7 +42,7 @@ fn rule(node: &NodeName, service: &Service, slices: &[&EndpointSlice]) -> Option
         policy: if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster },
         ports: spec.ports.iter().flatten().filter_map(|port| port_rule(node, port, &slices)).collect(),
         service: key,
-        cluster_ip: Some(cluster_ip),
+        cluster_ips,
     })
 }
 

@@ -149,8 +149,9 @@ fn run(command: &str) -> Result<String> {
 fn node() -> (NodeConfig, NetnsConfig) {
     let node = NodeConfig::worker("worker-p001", NODE, 1);
     let cluster_cidr = "10.233.0.0/16".parse().expect("a literal");
+    let cluster_cidr_v6 = "fd00:10:233::/48".parse().expect("a literal");
     let executable = std::env::current_exe().expect("a running program has a file");
-    (node, NetnsConfig { interface: "eth0".into(), peers: vec![], cluster_cidr, executable })
+    (node, NetnsConfig { interface: "eth0".into(), peers: vec![], cluster_cidr, cluster_cidr_v6, executable })
 }
 
 fn pod() -> PodToRun {
@@ -160,6 +161,7 @@ fn pod() -> PodToRun {
         namespace: "default".into(),
         name: "web-1".into(),
         ip: POD.into(),
+        ipv6: None,
         host_network: false,
         containers: vec![container],
     }
@@ -172,7 +174,7 @@ fn rules(policy: TrafficPolicy, local: Option<bool>, strict_arp: bool) -> Servic
     let port = PortRule { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: Some(30080), endpoints };
     let service = ServiceRule {
         service: ServiceKey::new("default", "web"),
-        cluster_ip: Some(IpAddr::from([10, 96, 0, 10])),
+        cluster_ips: vec![IpAddr::from([10, 96, 0, 10])],
         external_ips: vec![ADDRESS.into()],
         policy,
         ports: vec![port],

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bellhop_core::object::Family;
+
 use super::{Command, CommandLine, kubectl, words};
 
 /// The programs, for messages.
@@ -48,12 +50,17 @@ fn ping(arguments: &[&str]) -> Result<CommandLine, String> {
     Ok(CommandLine::Ping { count, interval, to: to.ok_or("ping: expected an address")? })
 }
 
-/// `ip neigh [show [ADDRESS]]`.
+/// `ip [-4|-6] neigh [show [ADDRESS]]`.
 fn ip(arguments: &[&str]) -> Result<CommandLine, String> {
-    match arguments {
-        ["neigh" | "neighbor" | "neighbour" | "n"] | ["neigh", "show"] => Ok(CommandLine::IpNeigh { to: None }),
-        ["neigh", "show", address] => Ok(CommandLine::IpNeigh { to: Some(ip_address(address)?) }),
-        _ => Err("ip: expected `ip neigh` or `ip neigh show ADDRESS`".to_owned()),
+    let (family, rest) = match arguments {
+        ["-4", rest @ ..] => (Some(Family::V4), rest),
+        ["-6", rest @ ..] => (Some(Family::V6), rest),
+        rest => (None, rest),
+    };
+    match rest {
+        ["neigh" | "neighbor" | "neighbour" | "n"] | ["neigh", "show"] => Ok(CommandLine::IpNeigh { family, to: None }),
+        ["neigh", "show", address] => Ok(CommandLine::IpNeigh { family, to: Some(ip_address(address)?) }),
+        _ => Err("ip: expected `ip neigh`, `ip -6 neigh` or `ip neigh show ADDRESS`".to_owned()),
     }
 }
 
@@ -110,7 +117,8 @@ mod tests {
         let to = "192.168.0.91".parse().unwrap();
         let ping = CommandLine::Ping { count: 3, interval: Duration::from_millis(200), to };
         assert_eq!(parse("ping -c 3 -i 0.2 192.168.0.91").unwrap().what, ping);
-        assert_eq!(parse("ip neigh").unwrap().what, CommandLine::IpNeigh { to: None });
+        assert_eq!(parse("ip neigh").unwrap().what, CommandLine::IpNeigh { family: None, to: None });
+        assert_eq!(parse("ip -6 neigh").unwrap().what, CommandLine::IpNeigh { family: Some(Family::V6), to: None });
         let curl = CommandLine::Curl { limit: Some(Duration::from_secs(2)), url: "192.168.0.91".to_owned() };
         assert_eq!(parse("curl -s -m 2 192.168.0.91").unwrap().what, curl);
     }

@@ -7,9 +7,8 @@ use std::net::IpAddr;
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
-use bellhop_fabric::Operation;
 
-use super::{LATELY, is_client, names};
+use super::{LATELY, asks, is_client, names};
 use crate::trace::places::Places;
 use crate::trace::record::{Numbered, Place, ProgramChange, Record, What};
 
@@ -70,15 +69,20 @@ impl<'a> Chronicle<'a> {
                 return self.repeat(record.at, said);
             }
             What::Dropped { place, reason, frame } => {
-                let Some(arp) = frame.bytes.arp() else { return };
-                if ![arp.sender_ip, arp.target_ip].map(IpAddr::V4).contains(&self.address) {
+                let about: Vec<IpAddr> = match (frame.bytes.arp(), frame.bytes.ndp()) {
+                    (Some(arp), _) => vec![arp.sender_ip.into(), arp.target_ip.into()],
+                    (_, Some(ndp)) => vec![ndp.source.into(), ndp.target.into()],
+                    _ => return,
+                };
+                if !about.contains(&self.address) {
                     return;
                 }
+                let protocol = if self.address.is_ipv4() { "An ARP frame" } else { "A frame of neighbor discovery" };
                 let place = match place {
                     Place::Nic(nic) => places.nic(*nic).to_string(),
                     Place::Port(switch, port) => format!("port {port} of {}", places.switch(*switch)),
                 };
-                return self.repeat(record.at, format!("An ARP frame about {} is lost at {place}: {reason}.", self.address));
+                return self.repeat(record.at, format!("{protocol} about {} is lost at {place}: {reason}.", self.address));
             }
             What::Neighbor { nic, address, state, mac } if *address == self.address && is_client(places, *nic) => {
                 let who = places.machine_of(*nic);
@@ -124,23 +128,22 @@ impl<'a> Chronicle<'a> {
         self.add_all(record.at, vec![words]);
     }
 
-    /// What an ARP frame says of the address.
+    /// What a frame of ARP or neighbor discovery says of the address.
     fn said(&self, who: String, frame: &Numbered) -> Option<String> {
-        let (arp, address) = (frame.bytes.arp()?, self.address);
-        if names(&arp, address) {
-            let mac = self.places.mac(arp.sender_mac);
-            if arp.sender_ip == arp.target_ip {
-                return Some(format!("{who} tells everybody: {address} is at {mac}."));
-            }
-            return Some(format!("{who} answers {}: {address} is at {mac}.", self.asker(arp.target_ip)));
+        let (frame, address) = (&frame.bytes, self.address);
+        if let Some((mac, to)) = names(frame, address) {
+            let mac = self.places.mac(mac);
+            return Some(match to {
+                None => format!("{who} tells everybody: {address} is at {mac}."),
+                Some(to) => format!("{who} answers {}: {address} is at {mac}.", self.asker(to)),
+            });
         }
-        let asks = arp.operation == Operation::Request && IpAddr::V4(arp.target_ip) == address;
-        let whom = if frame.bytes.destination().is_unicast() { self.places.mac(frame.bytes.destination()) } else { "everybody".to_owned() };
-        asks.then(|| format!("{who} asks {whom}: who has {address}?"))
+        let whom = if frame.destination().is_unicast() { self.places.mac(frame.destination()) } else { "everybody".to_owned() };
+        asks(frame, address).then(|| format!("{who} asks {whom}: who has {address}?"))
     }
 
-    fn asker(&self, address: std::net::Ipv4Addr) -> String {
-        self.places.machine_with_address(IpAddr::V4(address)).map_or_else(|| address.to_string(), str::to_owned)
+    fn asker(&self, address: IpAddr) -> String {
+        self.places.machine_with_address(address).map_or_else(|| address.to_string(), str::to_owned)
     }
 
     /// Something that may be said again and again.
