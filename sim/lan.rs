@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -177,6 +177,15 @@ impl LinkLayer for PortLink {
         }
         Ok(())
     }
+
+    fn join(&mut self, group: Ipv6Addr) -> Result<(), LinkError> {
+        self.lan.fabric.borrow_mut().port_join(self.port, group);
+        Ok(())
+    }
+
+    fn leave(&mut self, group: Ipv6Addr) {
+        self.lan.fabric.borrow_mut().port_leave(self.port, group);
+    }
 }
 
 impl Link for PortLink {
@@ -200,5 +209,41 @@ impl Drop for PortLink {
     fn drop(&mut self) {
         self.lan.waiting.borrow_mut().ports.remove(&self.port);
         self.lan.fabric.borrow_mut().close_port(self.port);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bellhop_core::ndp::{ALL_NODES, Kind, NdpMessage, group_mac};
+
+    use super::*;
+
+    const NIC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+    const CARRIER: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
+
+    fn frame(kind: Kind, source_ip: &str, link_address: MacAddr) -> Frame {
+        let mut bytes = Vec::new();
+        let message = NdpMessage {
+            destination: group_mac(ALL_NODES),
+            source: NIC,
+            source_ip: source_ip.parse().expect("a literal"),
+            destination_ip: if kind == SOLICITED { "2001:db8::5".parse().expect("a literal") } else { ALL_NODES },
+            kind,
+            target: "2001:db8::91".parse().expect("a literal"),
+            link_address: Some(link_address),
+        };
+        message.emit(&mut bytes);
+        Frame::from(bytes.as_slice())
+    }
+
+    const SOLICITED: Kind = Kind::Advertisement { solicited: true, overrides: true };
+    const UNASKED: Kind = Kind::Advertisement { solicited: false, overrides: true };
+
+    #[test]
+    fn an_advertisement_says_where_its_target_is_and_a_solicitation_where_its_source_is() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("a literal");
+        assert_eq!(said(&frame(SOLICITED, "fe80::2", CARRIER)), Some((ip("2001:db8::91"), CARRIER, false)));
+        assert_eq!(said(&frame(UNASKED, "fe80::2", CARRIER)), Some((ip("2001:db8::91"), CARRIER, true)));
+        assert_eq!(said(&frame(Kind::Solicitation, "fe80::2", NIC)), Some((ip("fe80::2"), NIC, false)));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -120,6 +120,14 @@ impl LinkLayer for PlantedLink {
             self.overhear(frame)?;
         }
         Ok(received)
+    }
+
+    fn join(&mut self, group: Ipv6Addr) -> Result<(), LinkError> {
+        self.link.join(group)
+    }
+
+    fn leave(&mut self, group: Ipv6Addr) {
+        self.link.leave(group);
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<(), LinkError> {

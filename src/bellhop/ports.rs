@@ -4,6 +4,7 @@
 //! and reported, and is opened again only when the core asks for it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::task::{Context, Poll};
 
 use bellhop_core::link::{FRAME_LENGTH_MAX, LinkError};
@@ -39,6 +40,18 @@ impl Ports {
     /// Closes an interface.
     pub(crate) fn close(&mut self, interface: &InterfaceName) {
         self.open.remove(interface);
+    }
+
+    /// Listens to an IPv6 group on an interface that is open.
+    pub(crate) fn join(&mut self, interface: &InterfaceName, group: Ipv6Addr) -> Result<(), LinkError> {
+        self.open.get_mut(interface).map_or(Ok(()), |port| port.link.join(group))
+    }
+
+    /// Listens to it no more.
+    pub(crate) fn leave(&mut self, interface: &InterfaceName, group: Ipv6Addr) {
+        if let Some(port) = self.open.get_mut(interface) {
+            port.link.leave(group);
+        }
     }
 
     /// Sends a frame. One that cannot be sent is lost and counted, as on any Ethernet; ARP repeats itself. An error means that the interface

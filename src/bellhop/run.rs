@@ -205,6 +205,12 @@ impl Program {
                         self.replica.handle_link(now, &interface, result);
                     }
                     LinkCommand::Close(interface) => self.ports.close(&interface),
+                    LinkCommand::Join(interface, group) => {
+                        if let Err(error) = self.ports.join(&interface, group) {
+                            self.replica.handle_join_refused(now, &interface, group, error);
+                        }
+                    }
+                    LinkCommand::Leave(interface, group) => self.ports.leave(&interface, group),
                 }
             }
             let Some(interface) = self.replica.poll_transmit(now, &mut frame) else { break };
@@ -325,7 +331,7 @@ impl Program {
 
 fn log(notice: &Notice) {
     match notice {
-        Notice::Link(_, Err(_)) => tracing::warn!("{notice}"),
+        Notice::Link(_, Err(_)) | Notice::Group(..) => tracing::warn!("{notice}"),
         _ => tracing::info!("{notice}"),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellhop_api::keys;
-use bellhop_core::arp::DropReason;
+use bellhop_core::frame::DropReason;
 use bellhop_core::lease::Role;
 use bellhop_core::object::{Kind, Written};
 use bellhop_core::replica::Replica;

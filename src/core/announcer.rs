@@ -1,17 +1,24 @@
-//! Answers who-has for the addresses of one NIC, and says unasked when one moves.
+//! Answers who-has and neighbor solicitations for the addresses of one NIC, and says unasked when one moves.
 //!
 //! It holds a table of *(address → MAC that carries it)* and does not know why that MAC was chosen, nor whether it is its own machine's: a leader that
-//! answers for others and an owner that answers for itself are the same announcer. Ethernet source is always the NIC's own MAC; the ARP sender is the
-//! carrying MAC (design, "Who answers"). The question is [`Announcer::answer`]: what does *this asker* hear for *this address*.
+//! answers for others and an owner that answers for itself are the same announcer. Ethernet source is always the NIC's own MAC; the ARP sender, or the
+//! advertisement's target link-layer address, is the carrying MAC (design, "Who answers"). The question is [`Announcer::answer`]: what does *this asker*
+//! hear for *this address*.
+//!
+//! An advertisement's IPv6 source is the NIC's own address, since a source must be one of the sending interface (RFC 4861 §4.4): receivers look at the target,
+//! and a switch that watches sources (SAVI) sees nothing but the machine it knows. Its O flag is always set: the address is ours to speak for, and with O clear a client
+//! that holds the MAC of a dead node would keep it (layer2-peers-and-kernel §6.4; RFC 4861 §7.2.8 clears it for proxies that stand back behind an owner).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::announcements::Announcements;
-use crate::arp::{ArpMessage, DropReason, Operation};
+use crate::arp::{ArpMessage, Operation};
+use crate::frame::{DropReason, Message};
 use crate::mac::MacAddr;
+use crate::ndp::{ALL_NODES, Kind, NdpMessage, group_mac};
 use crate::time::Instant;
 
 /// What an announcer may do, as leadership goes.
@@ -30,8 +37,8 @@ pub enum Voice {
 pub struct Asker {
     /// Its MAC.
     pub mac: MacAddr,
-    /// Its address; 0.0.0.0 if it probes (RFC 5227 §2.1.1).
-    pub ip: Ipv4Addr,
+    /// Its address; 0.0.0.0 or `::` if it probes (RFC 5227 §2.1.1, RFC 4862 §5.4).
+    pub ip: IpAddr,
 }
 
 /// What an announcer heard and said, for the metrics.
@@ -41,7 +48,7 @@ pub struct Counters {
     pub requests: u64,
     /// Replies handed out.
     pub replies: u64,
-    /// Gratuitous frames handed out, requests and replies.
+    /// Gratuitous frames handed out: ARP requests and replies, unsolicited advertisements.
     pub gratuitous: u64,
     /// Frames not answered, by reason.
     pub ignored: [u64; DropReason::ALL.len()],
@@ -52,13 +59,15 @@ pub struct Counters {
 pub struct Announcer {
     /// The NIC's own MAC: Ethernet source of all it sends.
     mac: MacAddr,
+    /// The NIC's own address, as which it advertises.
+    own: Option<Ipv6Addr>,
     voice: Voice,
     /// The MAC that carries each address. Hashed by a fixed seed: the keys are our own pools' addresses, not what strangers choose, and nothing
     /// that is put out depends on its order.
-    carriers: HashMap<Ipv4Addr, MacAddr, FixedState>,
+    carriers: HashMap<IpAddr, MacAddr, FixedState>,
     announcements: Announcements,
     /// An announced address whose request went out and whose reply did not yet.
-    half_said: Option<Ipv4Addr>,
+    half_said: Option<IpAddr>,
     counters: Counters,
 }
 
@@ -67,6 +76,7 @@ impl Announcer {
     pub fn new(mac: MacAddr) -> Self {
         Self {
             mac,
+            own: None,
             voice: Voice::Silent,
             carriers: HashMap::with_hasher(FixedState::default()),
             announcements: Announcements::default(),
@@ -81,13 +91,14 @@ impl Announcer {
     }
 
     /// The MAC that carries an address now.
-    pub fn carrier(&self, address: Ipv4Addr) -> Option<MacAddr> {
+    pub fn carrier(&self, address: IpAddr) -> Option<MacAddr> {
         self.carriers.get(&address).copied()
     }
 
-    /// The NIC has this MAC from now on.
-    pub fn handle_mac(&mut self, mac: MacAddr) {
+    /// The NIC has this MAC and this IPv6 address from now on.
+    pub fn handle_nic(&mut self, mac: MacAddr, own: Option<Ipv6Addr>) {
         self.mac = mac;
+        self.own = own;
     }
 
     /// It may do this from now on. Whoever begins to announce announces all it has: an earlier voice may have died in mid-word.
@@ -110,7 +121,7 @@ impl Announcer {
     }
 
     /// `address` is carried by `carrier` from now on; by nobody: it is not answered for. A change is announced.
-    pub fn handle_carrier(&mut self, now: Instant, address: Ipv4Addr, carrier: Option<MacAddr>) {
+    pub fn handle_carrier(&mut self, now: Instant, address: IpAddr, carrier: Option<MacAddr>) {
         let changed = match carrier {
             Some(carrier) => self.carriers.insert(address, carrier) != Some(carrier),
             None => {
@@ -126,27 +137,28 @@ impl Announcer {
     }
 
     /// What `asker` hears when it asks for `address`.
-    pub fn answer(&self, _asker: Asker, address: Ipv4Addr) -> Result<MacAddr, DropReason> {
+    pub fn answer(&self, _asker: Asker, address: IpAddr) -> Result<MacAddr, DropReason> {
         let carrier = self.carrier(address).ok_or(DropReason::NotOurs)?;
         if self.voice == Voice::Silent { Err(DropReason::NotLeading) } else { Ok(carrier) }
     }
 
     /// One received message. Writes the answer into `reply` and returns `Ok`, or says why there is none.
-    pub fn handle_message(&mut self, message: &ArpMessage, reply: &mut Vec<u8>) -> Result<(), DropReason> {
-        let result = self.reply_to(message);
+    pub fn handle_message(&mut self, message: &Message, reply: &mut Vec<u8>) -> Result<(), DropReason> {
+        let result = match message {
+            Message::Arp(message) => self.reply_to(message).map(|answer| answer.emit(reply)),
+            Message::Ndp(message) => self.advertise_to(message).map(|answer| answer.emit(reply)),
+        };
         match result {
-            Ok(message) => {
+            Ok(()) => {
                 self.counters.requests += 1;
                 self.counters.replies += 1;
-                message.emit(reply);
-                Ok(())
             }
             Err(reason) => {
                 self.counters.requests += u64::from(reason == DropReason::NotLeading);
                 self.handle_ignored(reason);
-                Err(reason)
             }
         }
+        result
     }
 
     /// A frame was dropped before it was a message: counts why.
@@ -154,7 +166,7 @@ impl Announcer {
         self.counters.ignored[reason as usize] += 1;
     }
 
-    /// The next gratuitous frame that is due, written into `frame`. Request and reply form, one after the other: some kernels ignore the one,
+    /// The next gratuitous frame that is due, written into `frame`. Of IPv4 the request and the reply form, one after the other: some kernels ignore the one,
     /// some the other (layer2-peers-and-kernel §6.2).
     pub fn poll_announcement(&mut self, now: Instant, frame: &mut Vec<u8>) -> bool {
         let (address, operation) = match self.half_said.take() {
@@ -165,11 +177,14 @@ impl Announcer {
             },
         };
         let Some(carrier) = self.carrier(address) else { return false };
-        if operation == Operation::Request {
-            self.half_said = Some(address);
+        match address {
+            IpAddr::V4(ip) => {
+                self.half_said = (operation == Operation::Request).then_some(address);
+                ArpMessage::announcement(self.mac, operation, ip, carrier).emit(frame);
+            }
+            IpAddr::V6(target) => self.advertisement(group_mac(ALL_NODES), ALL_NODES, target, carrier).emit(frame),
         }
         self.counters.gratuitous += 1;
-        gratuitous(self.mac, operation, address, carrier).emit(frame);
         true
     }
 
@@ -186,8 +201,8 @@ impl Announcer {
             return Err(DropReason::Gratuitous);
         }
         // A probe (sender 0.0.0.0) is answered like any request: RFC 5227 §2.1.1, that is how it learns that the address is taken.
-        let asker = Asker { mac: message.sender_mac, ip: message.sender_ip };
-        let carrier = self.answer(asker, message.target_ip)?;
+        let asker = Asker { mac: message.sender_mac, ip: message.sender_ip.into() };
+        let carrier = self.answer(asker, message.target_ip.into())?;
         Ok(ArpMessage {
             destination: message.sender_mac,
             source: self.mac,
@@ -198,24 +213,48 @@ impl Announcer {
             target_ip: message.sender_ip,
         })
     }
-}
 
-/// An ARP announcement. The reply form has its target MAC equal to its sender MAC: Linux takes that one as gratuitous (arp_is_garp() in
-/// net/ipv4/arp.c), and not the form with ff:ff:ff:ff:ff:ff.
-fn gratuitous(source: MacAddr, operation: Operation, address: Ipv4Addr, carrier: MacAddr) -> ArpMessage {
-    ArpMessage {
-        destination: MacAddr::BROADCAST,
-        source,
-        operation,
-        sender_mac: carrier,
-        sender_ip: address,
-        target_mac: if operation == Operation::Reply { carrier } else { MacAddr::ZERO },
-        target_ip: address,
+    fn advertise_to(&self, message: &NdpMessage) -> Result<NdpMessage, DropReason> {
+        if message.kind != Kind::Solicitation {
+            return Err(DropReason::NotARequest);
+        }
+        if message.source_ip == message.target {
+            return Err(DropReason::Gratuitous);
+        }
+        let asker = Asker { mac: message.sender_mac(), ip: message.source_ip.into() };
+        let carrier = self.answer(asker, message.target.into())?;
+        if message.detects_duplicates() {
+            // It has no address yet to be answered at, so all nodes hear that this one is taken (RFC 4861 §7.2.4).
+            return Ok(self.advertisement(group_mac(ALL_NODES), ALL_NODES, message.target, carrier));
+        }
+        let kind = Kind::Advertisement { solicited: true, overrides: true };
+        Ok(NdpMessage { kind, ..self.advertisement(asker.mac, message.source_ip, message.target, carrier) })
+    }
+
+    /// That `carrier` has `target`, to one or to all. It tells the MAC even where the RFC would let it out (an answer to a unicast): who asks us alone may
+    /// have known `target` at this very NIC.
+    fn advertisement(&self, destination: MacAddr, destination_ip: Ipv6Addr, target: Ipv6Addr, carrier: MacAddr) -> NdpMessage {
+        NdpMessage {
+            destination,
+            source: self.mac,
+            // A NIC that has just lost its addresses says its last words as the address itself.
+            source_ip: self.own.unwrap_or(target),
+            destination_ip,
+            kind: Kind::Advertisement { solicited: false, overrides: true },
+            target,
+            link_address: Some(carrier),
+        }
     }
 }
 
 #[cfg(test)]
+#[path = "announcer6_tests.rs"]
+mod tests6;
+
+#[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -229,7 +268,7 @@ mod tests {
     /// The tutorial's leader on master1, with 192.168.0.91 carried by worker-p001.
     fn announcer(voice: Voice) -> Announcer {
         let mut announcer = Announcer::new(MASTER1);
-        announcer.handle_carrier(Instant::ZERO, VIP, Some(WORKER_P001));
+        announcer.handle_carrier(Instant::ZERO, VIP.into(), Some(WORKER_P001));
         announcer.handle_voice(Instant::ZERO, voice);
         announcer
     }
@@ -248,7 +287,7 @@ mod tests {
 
     fn answer(announcer: &mut Announcer, message: &ArpMessage) -> Result<ArpMessage, DropReason> {
         let mut reply = Vec::new();
-        announcer.handle_message(message, &mut reply)?;
+        announcer.handle_message(&Message::Arp(*message), &mut reply)?;
         ArpMessage::parse(&reply)
     }
 
@@ -299,7 +338,7 @@ mod tests {
         let mut announcer = announcer(Voice::Announcing);
         let now = Instant::from_millis(60_000);
         while announcer.poll_announcement(now, &mut Vec::new()) {}
-        announcer.handle_carrier(now, VIP, Some(WORKER_P002));
+        announcer.handle_carrier(now, VIP.into(), Some(WORKER_P002));
         assert_eq!(answer(&mut announcer, &who_has(VIP)).map(|reply| reply.sender_mac), Ok(WORKER_P002));
         assert_eq!(announced(&mut announcer, now), [(Operation::Request, WORKER_P002), (Operation::Reply, WORKER_P002)]);
         assert_eq!(announced(&mut announcer, now + std::time::Duration::from_secs(3)).len(), 6, "three more rounds");
@@ -310,14 +349,14 @@ mod tests {
         let mut announcer = announcer(Voice::Announcing);
         let now = Instant::from_millis(60_000);
         while announcer.poll_announcement(now, &mut Vec::new()) {}
-        announcer.handle_carrier(now, VIP, Some(WORKER_P001));
+        announcer.handle_carrier(now, VIP.into(), Some(WORKER_P001));
         assert_eq!(announcer.poll_timeout(), None);
     }
 
     #[test]
     fn who_may_only_answer_says_nothing_unasked() {
         let mut announcer = announcer(Voice::Answering);
-        announcer.handle_carrier(Instant::ZERO, VIP, Some(WORKER_P002));
+        announcer.handle_carrier(Instant::ZERO, VIP.into(), Some(WORKER_P002));
         assert_eq!(announced(&mut announcer, Instant::from_millis(5000)), []);
     }
 
@@ -332,7 +371,7 @@ mod tests {
     #[test]
     fn a_withdrawn_address_is_neither_answered_nor_announced() {
         let mut announcer = announcer(Voice::Announcing);
-        announcer.handle_carrier(Instant::ZERO, VIP, None);
+        announcer.handle_carrier(Instant::ZERO, VIP.into(), None);
         assert_eq!(answer(&mut announcer, &who_has(VIP)), Err(DropReason::NotOurs));
         assert_eq!(announced(&mut announcer, Instant::from_millis(5000)), []);
     }
@@ -343,7 +382,7 @@ mod tests {
             let mut announcer = Announcer::new(MASTER1);
             let mut said = std::collections::BTreeMap::new();
             for (last, carrier) in moves {
-                let address = Ipv4Addr::new(192, 168, 0, last);
+                let address = IpAddr::from([192, 168, 0, last]);
                 let carrier = carrier.map(|number| MacAddr([2, 0, 0, 0, 0, number]));
                 announcer.handle_carrier(Instant::ZERO, address, carrier);
                 said.insert(address, carrier);

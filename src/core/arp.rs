@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use smoltcp::wire::{ArpHardware, ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol};
 
+use crate::frame::DropReason;
 use crate::mac::MacAddr;
 
 /// The shortest Ethernet frame without its check sequence (IEEE 802.3): what is shorter is padded.
@@ -43,59 +44,6 @@ pub struct ArpMessage {
     pub target_ip: Ipv4Addr,
 }
 
-/// Why a frame was not answered. Each is a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DropReason {
-    /// Shorter than what it claims to hold.
-    Short,
-    /// With a VLAN tag: another network's.
-    Tagged,
-    /// No ARP.
-    NotArp,
-    /// ARP of another hardware or protocol, or of unknown operation.
-    WrongType,
-    /// From a sender that no station can be.
-    BadSender,
-    /// A reply: nobody asked us.
-    NotARequest,
-    /// An announcement: its sender speaks of its own address.
-    Gratuitous,
-    /// About an address that is not ours to answer for.
-    NotOurs,
-    /// About one of ours, while another replica answers.
-    NotLeading,
-}
-
-impl DropReason {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
-        Self::Short,
-        Self::Tagged,
-        Self::NotArp,
-        Self::WrongType,
-        Self::BadSender,
-        Self::NotARequest,
-        Self::Gratuitous,
-        Self::NotOurs,
-        Self::NotLeading,
-    ];
-
-    /// The label of its counter.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Short => "short",
-            Self::Tagged => "tagged",
-            Self::NotArp => "not_arp",
-            Self::WrongType => "wrong_type",
-            Self::BadSender => "bad_sender",
-            Self::NotARequest => "not_a_request",
-            Self::Gratuitous => "gratuitous",
-            Self::NotOurs => "not_ours",
-            Self::NotLeading => "not_leading",
-        }
-    }
-}
-
 impl ArpMessage {
     /// Reads an Ethernet frame.
     pub fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
@@ -103,7 +51,7 @@ impl ArpMessage {
         match frame.ethertype() {
             EthernetProtocol::Arp => {}
             EthernetProtocol::Unknown(tag) if TAGS.contains(&tag) => return Err(DropReason::Tagged),
-            _ => return Err(DropReason::NotArp),
+            _ => return Err(DropReason::OtherProtocol),
         }
         let packet = ArpPacket::new_checked(frame.payload()).map_err(|_| DropReason::Short)?;
         let ethernet_and_ipv4 = packet.hardware_type() == ArpHardware::Ethernet
@@ -151,6 +99,20 @@ impl ArpMessage {
         packet.set_source_protocol_addr(&self.sender_ip.octets());
         packet.set_target_hardware_addr(&self.target_mac.0);
         packet.set_target_protocol_addr(&self.target_ip.octets());
+    }
+
+    /// That `carrier` has `address`, to all. The reply form has its target MAC equal to its sender MAC: Linux takes that one as gratuitous (arp_is_garp() in
+    /// net/ipv4/arp.c), and not the form with ff:ff:ff:ff:ff:ff.
+    pub fn announcement(source: MacAddr, operation: Operation, address: Ipv4Addr, carrier: MacAddr) -> Self {
+        Self {
+            destination: MacAddr::BROADCAST,
+            source,
+            operation,
+            sender_mac: carrier,
+            sender_ip: address,
+            target_mac: if operation == Operation::Reply { carrier } else { MacAddr::ZERO },
+            target_ip: address,
+        }
     }
 
     /// Whether it speaks of its sender's own address: an ARP announcement (RFC 5227 §3).
@@ -224,7 +186,7 @@ mod tests {
         assert_eq!(ArpMessage::parse(&REQUEST[..13]), Err(DropReason::Short));
         assert_eq!(ArpMessage::parse(&REQUEST[..41]), Err(DropReason::Short));
         assert_eq!(with(12, &[0x81, 0x00]), Err(DropReason::Tagged));
-        assert_eq!(with(12, &[0x08, 0x00]), Err(DropReason::NotArp));
+        assert_eq!(with(12, &[0x08, 0x00]), Err(DropReason::OtherProtocol));
         assert_eq!(with(14, &[0x00, 0x20]), Err(DropReason::WrongType), "InfiniBand");
         assert_eq!(with(16, &[0x86, 0xdd]), Err(DropReason::WrongType), "IPv6");
         assert_eq!(with(18, &[7]), Err(DropReason::Short), "longer addresses do not fit");

@@ -4,7 +4,7 @@
 //! synchronous and never blocks: waiting until a frame is there is the business of whoever drives it.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::mac::MacAddr;
 use crate::name::InterfaceName;
@@ -21,6 +21,12 @@ pub trait LinkLayer {
 
     /// Sends one whole frame. A full queue is [`LinkError::Busy`]; the frame is then lost, as on any Ethernet.
     fn send(&mut self, frame: &[u8]) -> Result<(), LinkError>;
+
+    /// Listens to an IPv6 multicast group from now on: the card lets its frames in, and switches are told (MLD, RFC 3810). Joining twice is joining once.
+    fn join(&mut self, group: Ipv6Addr) -> Result<(), LinkError>;
+
+    /// Listens to a group no more. One that was not joined is left alone.
+    fn leave(&mut self, group: Ipv6Addr);
 }
 
 /// Why a link could not do what it was asked.
@@ -59,6 +65,19 @@ pub struct Interface {
     pub up: bool,
     /// Its addresses with their prefix length, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
+}
+
+impl Interface {
+    /// Its first IPv4 address.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|own| if let IpAddr::V4(address) = own.address { Some(address) } else { None })
+    }
+
+    /// The IPv6 address that it speaks from to its own link: the link-local one, which every interface with IPv6 has (RFC 4291 §2.1), else its first.
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        let six = || self.addresses.iter().filter_map(|own| if let IpAddr::V6(address) = own.address { Some(address) } else { None });
+        six().find(Ipv6Addr::is_unicast_link_local).or_else(|| six().next())
+    }
 }
 
 /// An address of an interface with the length of its on-link prefix.
@@ -107,6 +126,20 @@ mod tests {
         assert!(!subnet("192.168.0.2", 24).contains([192, 168, 1, 91].into()));
         assert!(subnet("2001:db8::1", 64).contains("2001:db8::ffff".parse().expect("a literal")));
         assert!(!subnet("192.168.0.2", 24).contains("2001:db8::1".parse().expect("a literal")));
+    }
+
+    #[test]
+    fn to_its_own_link_it_speaks_from_the_link_local_address() {
+        let interface = |addresses: &[&str]| Interface {
+            name: "eth0".into(),
+            mac: MacAddr::ZERO,
+            up: true,
+            addresses: addresses.iter().map(|address| subnet(address, 0)).collect(),
+        };
+        let both = interface(&["192.168.0.2", "2001:db8::2", "fe80::2"]);
+        assert_eq!((both.ipv4(), both.ipv6()), (Some([192, 168, 0, 2].into()), "fe80::2".parse().ok()));
+        assert_eq!(interface(&["2001:db8::2"]).ipv6(), "2001:db8::2".parse().ok());
+        assert_eq!(interface(&["192.168.0.2"]).ipv6(), None);
     }
 
     #[test]

@@ -4,17 +4,20 @@
 //! decided in [`crate::controller`], and [`Network::reach`] tells whether, and by which MAC, a node can be reached for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::announcer::{Announcer, Counters, Voice};
-use crate::arp::{ArpMessage, DropReason};
+use crate::arp::{ArpMessage, Operation};
+use crate::frame::{DropReason, Message};
+use crate::groups::{GroupChange, Groups};
 use crate::interface::{self, InterfaceSelector, Machine};
 use crate::link::{Interface, InterfaceAddress, LinkError};
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, NodeName, PoolName};
-use crate::node_macs::{Learned, NodeMacs};
-use crate::object::{Node, Pool, Protocol};
+use crate::ndp::{self, NdpMessage};
+use crate::node_macs::{Claim, Learned, NodeMacs, Question};
+use crate::object::{Family, Node, Pool, Protocol};
 use crate::status::reason;
 use crate::time::Instant;
 
@@ -31,6 +34,10 @@ pub enum LinkCommand {
     Open(InterfaceName),
     /// Close it, if it is open.
     Close(InterfaceName),
+    /// Listen to an IPv6 group there ([`crate::link::LinkLayer::join`]); only a refusal is told ([`crate::replica::Replica::handle_join_refused`]).
+    Join(InterfaceName, Ipv6Addr),
+    /// Listen to it no more.
+    Leave(InterfaceName, Ipv6Addr),
 }
 
 /// Why an address is not announced.
@@ -56,6 +63,7 @@ struct Port {
     trouble: Option<LinkError>,
     announcer: Announcer,
     macs: NodeMacs,
+    groups: Groups,
 }
 
 /// The NICs in use and what is known behind them.
@@ -92,7 +100,7 @@ impl Network {
         self.machine.routes = routes;
         for (name, port) in &mut self.ports {
             let Some(interface) = self.machine.interfaces.get(name) else { continue };
-            port.announcer.handle_mac(interface.mac);
+            port.announcer.handle_nic(interface.mac, interface.ipv6());
             let was_up = before.get(name).is_some_and(|before| before.up);
             if interface.up && !was_up {
                 port.announcer.handle_link_up(now);
@@ -107,24 +115,34 @@ impl Network {
     pub fn handle_objects(&mut self, now: Instant, pools: &BTreeMap<PoolName, Pool>, nodes: &BTreeMap<NodeName, Node>) {
         self.machine.own_address = nodes.get(&self.own_node).and_then(|node| node.layer2_address);
         self.serving = pools.values().filter_map(|pool| Some((pool.name.clone(), self.serve(pool)?))).collect();
-        let wanted: BTreeSet<InterfaceName> = self.serving.values().flatten().cloned().collect();
-        let closed: Vec<InterfaceName> = self.ports.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        // What each NIC in use has pools of: nodes are asked for by these families alone.
+        let mut wanted: BTreeMap<InterfaceName, BTreeSet<Family>> = BTreeMap::new();
+        for (pool, name) in self.serving.iter().filter_map(|(pool, name)| Some((pool, name.as_ref().ok()?))) {
+            let family = pools.get(pool).and_then(|pool| pool.addresses.as_ref().ok()).map(|addresses| addresses.family());
+            wanted.entry(name.clone()).or_default().extend(family);
+        }
+        let closed: Vec<InterfaceName> = self.ports.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in closed {
             self.ports.remove(&name);
             self.commands.push_back(LinkCommand::Close(name));
         }
-        for name in wanted {
-            let mac = self.machine.interfaces.get(&name).map_or(MacAddr::ZERO, |interface| interface.mac);
-            let voice = self.voice;
-            let port = self.ports.entry(name.clone()).or_insert_with(|| {
-                let mut announcer = Announcer::new(mac);
-                announcer.handle_voice(now, voice);
-                Port { link: Link::Closed(now), trouble: None, announcer, macs: NodeMacs::default() }
-            });
+        for (name, families) in wanted {
             let interface = self.machine.interfaces.get(&name);
-            let ours = |address: &Ipv4Addr| interface.is_some_and(|nic| nic.addresses.iter().any(|own| own.address == *address));
-            let addresses: BTreeSet<Ipv4Addr> = nodes.values().filter_map(|node| node_address(interface?, node)).collect();
-            port.macs.handle_addresses(now, addresses.into_iter().filter(|address| !ours(address)));
+            let voice = self.voice;
+            let port = self.ports.entry(name).or_insert_with(|| {
+                let mut announcer = Announcer::new(interface.map_or(MacAddr::ZERO, |interface| interface.mac));
+                announcer.handle_voice(now, voice);
+                Port { link: Link::Closed(now), trouble: None, announcer, macs: NodeMacs::default(), groups: Groups::default() }
+            });
+            let Some(interface) = interface else {
+                port.macs.handle_addresses(now, std::iter::empty());
+                continue;
+            };
+            port.announcer.handle_nic(interface.mac, interface.ipv6());
+            let ours = |address: &IpAddr| interface.addresses.iter().any(|own| own.address == *address);
+            let of_nodes = nodes.values().flat_map(|node| families.iter().filter_map(|family| node_address(interface, node, *family)));
+            let addresses: BTreeSet<IpAddr> = of_nodes.filter(|address| !ours(address)).collect();
+            port.macs.handle_addresses(now, addresses.into_iter());
         }
     }
 
@@ -135,6 +153,7 @@ impl Network {
             Ok(()) => {
                 port.link = Link::Open;
                 port.trouble = None;
+                port.groups.handle_opened();
                 port.announcer.handle_link_up(now);
             }
             // The frame is lost, and the NIC is fine: what is down tells its carrier's state by itself.
@@ -149,10 +168,15 @@ impl Network {
         }
     }
 
+    /// A group of [`LinkCommand::Join`] was not joined. Whether that is news.
+    pub fn handle_join_refused(&mut self, now: Instant, name: &InterfaceName, group: Ipv6Addr) -> bool {
+        self.ports.get_mut(name).is_some_and(|port| port.groups.handle_refused(now, group))
+    }
+
     /// One received frame: answers it if it asks for one of ours. Returns a node's MAC that it told.
     pub fn handle_frame(&mut self, now: Instant, name: &InterfaceName, frame: &[u8]) -> Option<Learned> {
         let port = self.ports.get_mut(name)?;
-        let message = match ArpMessage::parse(frame) {
+        let message = match Message::parse(frame) {
             Ok(message) => message,
             Err(reason) => {
                 port.announcer.handle_ignored(reason);
@@ -163,7 +187,7 @@ impl Network {
         if port.announcer.handle_message(&message, &mut reply).is_ok() && self.replies.len() < REPLIES_MAX {
             self.replies.push_back((name.clone(), reply));
         }
-        port.macs.handle_message(now, &message)
+        port.macs.handle_claim(now, &Claim::of(&message))
     }
 
     /// All announcers may do this from now on.
@@ -180,8 +204,15 @@ impl Network {
 
     /// `address` is carried by `carrier` on this NIC from now on.
     pub fn handle_carrier(&mut self, now: Instant, name: &InterfaceName, address: IpAddr, carrier: Option<MacAddr>) {
-        if let (Some(port), IpAddr::V4(address)) = (self.ports.get_mut(name), address) {
-            port.announcer.handle_carrier(now, address, carrier);
+        let Some(port) = self.ports.get_mut(name) else { return };
+        let was_carried = port.announcer.carrier(address).is_some();
+        port.announcer.handle_carrier(now, address, carrier);
+        if let IpAddr::V6(address) = address {
+            match (was_carried, carrier.is_some()) {
+                (false, true) => port.groups.handle_address(address),
+                (true, false) => port.groups.handle_address_gone(address),
+                _ => {}
+            }
         }
     }
 
@@ -189,6 +220,13 @@ impl Network {
     pub fn poll_link(&mut self, now: Instant) -> Option<LinkCommand> {
         if let Some(command) = self.commands.pop_front() {
             return Some(command);
+        }
+        for (name, port) in self.ports.iter_mut().filter(|(_, port)| port.link == Link::Open) {
+            match port.groups.poll(now) {
+                Some(GroupChange::Join(group)) => return Some(LinkCommand::Join(name.clone(), group)),
+                Some(GroupChange::Leave(group)) => return Some(LinkCommand::Leave(name.clone(), group)),
+                None => {}
+            }
         }
         let due = |port: &Port| matches!(port.link, Link::Closed(retry) if retry <= now);
         let (name, port) = self.ports.iter_mut().find(|(_, port)| due(port))?;
@@ -206,13 +244,10 @@ impl Network {
             if port.announcer.poll_announcement(now, frame) {
                 return Some(name.clone());
             }
-            let question = self.machine.interfaces.get(name).and_then(|interface| {
-                let own =
-                    interface.addresses.iter().find_map(|own| if let IpAddr::V4(address) = own.address { Some(address) } else { None })?;
-                port.macs.poll_question(now, interface.mac, own)
-            });
-            if let Some(question) = question {
-                question.emit(frame);
+            if let Some(interface) = self.machine.interfaces.get(name)
+                && let Some(question) = port.macs.poll_question(now)
+                && ask(interface, question, frame)
+            {
                 return Some(name.clone());
             }
         }
@@ -222,7 +257,7 @@ impl Network {
     /// When to poll again if nothing is handled before.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = |port: &Port| match port.link {
-            Link::Open => [port.announcer.poll_timeout(), port.macs.poll_timeout()].into_iter().flatten().min(),
+            Link::Open => [port.announcer.poll_timeout(), port.macs.poll_timeout(), port.groups.poll_timeout()].into_iter().flatten().min(),
             Link::Closed(retry) => Some(retry),
             Link::Opening => None,
         };
@@ -251,17 +286,14 @@ impl Network {
     }
 
     /// The node that has this address, if it is one of `nodes`' on a LAN of ours.
-    pub fn node_at<'a>(&self, name: &InterfaceName, address: Ipv4Addr, nodes: &'a BTreeMap<NodeName, Node>) -> Option<&'a NodeName> {
+    pub fn node_at<'a>(&self, name: &InterfaceName, address: IpAddr, nodes: &'a BTreeMap<NodeName, Node>) -> Option<&'a NodeName> {
         let interface = self.machine.interfaces.get(name)?;
-        nodes.values().find(|node| node_address(interface, node) == Some(address)).map(|node| &node.name)
+        nodes.values().find(|node| node_address(interface, node, Family::of(address)) == Some(address)).map(|node| &node.name)
     }
 
     /// By which NIC and MAC traffic for an address of `pool` reaches `node`.
     pub fn reach(&self, pool: &PoolName, address: IpAddr, node: &Node) -> Result<(InterfaceName, MacAddr), NotAnnounced> {
         let not = |reason, message: String| NotAnnounced { reason, message };
-        if address.is_ipv6() {
-            return Err(not(reason::FAMILY_NOT_ANNOUNCED, format!("{address} is assigned; IPv6 is not announced yet")));
-        }
         let name = match self.serving.get(pool) {
             Some(Ok(name)) => name,
             Some(Err(why)) => return Err(not(reason::INTERFACE_NOT_FOUND, why.clone())),
@@ -273,8 +305,9 @@ impl Network {
         }
         let gone = || not(reason::INTERFACE_NOT_FOUND, format!("no interface {name} on this machine"));
         let (Some(port), Some(interface)) = (port, self.machine.interfaces.get(name)) else { return Err(gone()) };
-        let none = || not(reason::NO_NODE_ADDRESS, format!("node {} has no address on the subnet of {name}", node.name));
-        let node_address = node_address(interface, node).ok_or_else(none)?;
+        let family = Family::of(address);
+        let none = || not(reason::NO_NODE_ADDRESS, format!("node {} has no {family} address on the subnet of {name}", node.name));
+        let node_address = node_address(interface, node, family).ok_or_else(none)?;
         let own = interface.addresses.iter().any(|own| own.address == node_address);
         let mac = if own { Some(interface.mac) } else { port.macs.mac(node_address) };
         let unknown = || {
@@ -294,14 +327,52 @@ impl Network {
     }
 }
 
-/// The address under which a node is asked for on this NIC's LAN: what its annotation says, else the first of its addresses that is on-link.
-fn node_address(interface: &Interface, node: &Node) -> Option<Ipv4Addr> {
+/// The address of a family under which a node is asked for on this NIC's LAN: what its annotation says, else the first of its addresses that is on-link.
+fn node_address(interface: &Interface, node: &Node, family: Family) -> Option<IpAddr> {
     let on_link = |address: &IpAddr| interface.addresses.iter().any(|own: &InterfaceAddress| own.contains(*address));
-    let addresses = node.layer2_address.iter().chain(&node.addresses);
-    addresses.filter(|address| on_link(address)).find_map(|address| if let IpAddr::V4(address) = address { Some(*address) } else { None })
+    let mut addresses = node.layer2_address.iter().chain(&node.addresses);
+    addresses.find(|address| Family::of(**address) == family && on_link(address)).copied()
+}
+
+/// Writes the frame that asks where an address is, from the NIC's own. `false`: the NIC has none of that family any more.
+fn ask(interface: &Interface, question: Question, frame: &mut Vec<u8>) -> bool {
+    match question.address {
+        IpAddr::V4(target_ip) => {
+            let Some(sender_ip) = interface.ipv4() else { return false };
+            let request = ArpMessage {
+                destination: question.to.unwrap_or(MacAddr::BROADCAST),
+                source: interface.mac,
+                operation: Operation::Request,
+                sender_mac: interface.mac,
+                sender_ip,
+                target_mac: MacAddr::ZERO,
+                target_ip,
+            };
+            request.emit(frame);
+        }
+        IpAddr::V6(target) => {
+            let Some(source_ip) = interface.ipv6() else { return false };
+            let group = ndp::solicited_node(target);
+            let solicitation = NdpMessage {
+                destination: question.to.unwrap_or_else(|| ndp::group_mac(group)),
+                source: interface.mac,
+                source_ip,
+                destination_ip: if question.to.is_some() { target } else { group },
+                kind: ndp::Kind::Solicitation,
+                target,
+                link_address: Some(interface.mac),
+            };
+            solicitation.emit(frame);
+        }
+    }
+    true
 }
 
 /// All reasons with how often each was the cause, for the metrics.
 pub fn ignored(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
     DropReason::ALL.iter().map(|reason| (reason.label(), counters.ignored[*reason as usize]))
 }
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Changes that are worth one line in the log, as values; who prints them is not known here.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::lease::Role;
 use crate::link::LinkError;
@@ -35,6 +35,8 @@ pub enum Notice {
     },
     /// A NIC was opened, or could not be.
     Link(InterfaceName, Result<(), LinkError>),
+    /// A NIC does not listen to an IPv6 group: who asks for addresses in it may not be heard. Told once until all is joined.
+    Group(InterfaceName, Ipv6Addr, LinkError),
 }
 
 impl fmt::Display for Notice {
@@ -53,6 +55,9 @@ impl fmt::Display for Notice {
             }
             Self::Link(interface, Ok(())) => write!(f, "interface {interface} is open"),
             Self::Link(_, Err(error)) => write!(f, "{error}"),
+            Self::Group(interface, group, error) => {
+                write!(f, "group {group} is not joined on {interface}, so that some may ask in vain for an IPv6 address there: {error}")
+            }
         }
     }
 }

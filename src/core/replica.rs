@@ -7,7 +7,7 @@
 //! The order of consequences is its own: the LAN hears of a move before the API does, and an address is on record before a Service is told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -207,6 +207,13 @@ impl Replica {
             self.notices.push_back(Notice::Link(interface.clone(), result));
             self.reach_changed = true;
             self.unsettled = true;
+        }
+    }
+
+    /// A group that was to be joined was not. It is asked for again.
+    pub fn handle_join_refused(&mut self, now: Instant, interface: &InterfaceName, group: Ipv6Addr, error: LinkError) {
+        if self.network.handle_join_refused(now, interface, group) {
+            self.notices.push_back(Notice::Group(interface.clone(), group, error));
         }
     }
 

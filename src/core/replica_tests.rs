@@ -497,7 +497,7 @@ fn an_eip_of_another_family_takes_the_address_off_the_service_too() {
     bench.drain();
     let status = bench.status("porter-layer2-svc").clone();
     assert_eq!(status.ingress, ["2001:db8::1".parse::<IpAddr>().expect("an address")]);
-    assert_eq!(status.announced.map(|condition| condition.reason), Some("FamilyNotAnnounced".to_owned()));
+    assert_eq!(status.announced.map(|condition| condition.reason), Some("NoNodeAddress".to_owned()));
     assert_eq!(bench.who_has(VIP), None);
 }
 

@@ -51,8 +51,6 @@ pub mod reason {
     pub const NODE_MAC_UNKNOWN: &str = "NodeMacUnknown";
     /// The pool of the address is gone; it is kept for a pool that holds it.
     pub const EIP_GONE: &str = "EipGone";
-    /// IPv6 addresses are assigned and not yet announced.
-    pub const FAMILY_NOT_ANNOUNCED: &str = "FamilyNotAnnounced";
 
     /// The pool hands out addresses.
     pub const READY: &str = "Ready";

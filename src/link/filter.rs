@@ -1,17 +1,17 @@
 //! Which frames the kernel hands us: a classic BPF program, run by the kernel for each frame before anything wakes.
 //!
-//! It keeps ARP requests and replies that came from the wire to this station, and drops all else: what had a VLAN tag, what is for other
-//! hosts, what this machine sent. It knows nothing of addresses; whether a frame is worth an answer is the announcer's question.
+//! It keeps ARP requests and replies, neighbor solicitations and advertisements that came from the wire to this station, and drops all else: what had a VLAN
+//! tag, what is for other hosts, what this machine sent. It knows nothing of addresses; whether a frame is worth an answer is the announcer's question.
 //! The program is a row of blocks, each of which either decides or falls through to the next, so that another kind of frame is another
 //! block. Language and ancillary loads: Documentation/networking/filter.rst, include/uapi/linux/filter.h.
 //!
 //! A frame with priority tag (VLAN 0) is for the untagged network and passes where the kernel itself takes it as untagged.
 
-use libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 
 /// The whole program, in the kernel's form.
 pub(crate) fn program() -> Vec<sock_filter> {
-    [from_the_wire_to_us().as_slice(), untagged().as_slice(), arp().as_slice(), [ret(DROP)].as_slice()].concat()
+    [from_the_wire_to_us().as_slice(), untagged().as_slice(), arp().as_slice(), discovery().as_slice(), [ret(DROP)].as_slice()].concat()
 }
 
 /// The verdict that drops a frame: keep none of its bytes.
@@ -28,6 +28,17 @@ const ARP_OPERATION_OFFSET: u32 = 14 + 6;
 const ARP_REQUEST: u32 = 1;
 /// ARP operation "reply" (RFC 826).
 const ARP_REPLY: u32 = 2;
+
+/// EtherType of IPv6 (RFC 2464 §3).
+const ETHERTYPE_IPV6: u32 = libc::ETH_P_IPV6 as u32;
+/// Where an IPv6 packet says what follows its header (RFC 8200 §3).
+const NEXT_HEADER_OFFSET: u32 = 14 + 6;
+/// Where ICMPv6 that follows at once has its type.
+const ICMPV6_TYPE_OFFSET: u32 = 14 + 40;
+/// Neighbor solicitation (RFC 4861 §4.3).
+const SOLICITATION: u32 = 135;
+/// Neighbor advertisement (RFC 4861 §4.4).
+const ADVERTISEMENT: u32 = 136;
 
 /// Drops all but PACKET_HOST, PACKET_BROADCAST and PACKET_MULTICAST (0, 1, 2 in include/uapi/linux/if_packet.h): other hosts' frames,
 /// and our own on their way out.
@@ -52,6 +63,26 @@ fn arp() -> [sock_filter; 7] {
         ret(KEEP),
         ret(DROP),
     ]
+}
+
+/// Keeps neighbor solicitations and advertisements, drops other IPv6, falls through for all else. One behind an extension header is dropped: no host sends
+/// such (RFC 6980 forbids it for fragments). The accumulator holds the EtherType still.
+fn discovery() -> [sock_filter; 8] {
+    [
+        jump(BPF_JEQ, ETHERTYPE_IPV6, 0, 7),
+        load_byte(NEXT_HEADER_OFFSET),
+        jump(BPF_JEQ, libc::IPPROTO_ICMPV6.cast_unsigned(), 0, 4),
+        load_byte(ICMPV6_TYPE_OFFSET),
+        jump(BPF_JEQ, SOLICITATION, 1, 0),
+        jump(BPF_JEQ, ADVERTISEMENT, 0, 1),
+        ret(KEEP),
+        ret(DROP),
+    ]
+}
+
+/// Loads 8 bits of the frame, likewise.
+fn load_byte(offset: u32) -> sock_filter {
+    instruction(BPF_LD | BPF_B | BPF_ABS, 0, 0, offset)
 }
 
 /// Loads 16 bits of the frame. A frame that is shorter ends the program, dropped.
@@ -110,6 +141,9 @@ mod tests {
                 let at = k as usize;
                 let Some(half) = frame.bytes.get(at..at + 2) else { return false };
                 accumulator = u32::from(u16::from_be_bytes([half[0], half[1]]));
+            } else if code == BPF_LD | BPF_B | BPF_ABS {
+                let Some(byte) = frame.bytes.get(k as usize) else { return false };
+                accumulator = u32::from(*byte);
             } else if code == BPF_JMP | BPF_JEQ | BPF_K {
                 next += usize::from(if accumulator == k { jt } else { jf });
             } else if code == BPF_JMP | BPF_JGT | BPF_K {
@@ -129,6 +163,14 @@ mod tests {
         frame
     }
 
+    /// IPv6 with this protocol and the type that would be ICMPv6's.
+    fn ipv6_frame(next_header: u8, kind: u8) -> Vec<u8> {
+        let mut frame = vec![0; 86];
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        (frame[20], frame[54]) = (next_header, kind);
+        frame
+    }
+
     fn from_wire(bytes: &[u8]) -> Received<'_> {
         Received { packet_type: libc::PACKET_BROADCAST, tag_present: false, bytes }
     }
@@ -137,6 +179,14 @@ mod tests {
     fn arp_requests_and_replies_pass_and_no_other_operation() {
         let kept: Vec<u8> = (0..=255).filter(|&operation| keeps(&from_wire(&arp_frame(operation)))).collect();
         assert_eq!(kept, [1, 2]);
+    }
+
+    #[test]
+    fn solicitations_and_advertisements_pass_and_no_other_ipv6() {
+        let kept: Vec<u8> = (0..=255).filter(|&kind| keeps(&from_wire(&ipv6_frame(58, kind)))).collect();
+        assert_eq!(kept, [135, 136]);
+        let kept: Vec<u8> = (0..=255).filter(|&next_header| keeps(&from_wire(&ipv6_frame(next_header, 135)))).collect();
+        assert_eq!(kept, [58]);
     }
 
     #[test]
@@ -166,15 +216,26 @@ mod tests {
         for length in 0..22 {
             assert!(!keeps(&from_wire(&arp_frame(1)[..length])), "{length} bytes");
         }
+        for length in 0..55 {
+            assert!(!keeps(&from_wire(&ipv6_frame(58, 135)[..length])), "{length} bytes");
+        }
     }
 
     proptest! {
         #[test]
-        fn whatever_passes_is_an_arp_request_or_reply(
-            packet_type in 0..8_u8, tag_present: bool, bytes in prop::collection::vec(prop::sample::select(vec![0_u8, 1, 2, 6, 8]), 0..64),
+        fn whatever_passes_is_arp_or_neighbor_discovery(
+            packet_type in 0..8_u8,
+            tag_present: bool,
+            ethertype in prop::sample::select(vec![[8, 6], [0x86, 0xdd], [8, 0], [0x81, 0]]),
+            bytes in prop::collection::vec(prop::sample::select(vec![0_u8, 1, 2, 6, 8, 58, 135, 136]), 0..80),
         ) {
-            let expected = packet_type <= 2 && !tag_present && bytes.len() >= 22 && bytes[12..14] == [8, 6]
-                && (bytes[20..22] == [0, 1] || bytes[20..22] == [0, 2]);
+            let mut bytes = bytes;
+            if bytes.len() >= 14 {
+                bytes[12..14].copy_from_slice(&ethertype);
+            }
+            let is_arp = bytes.len() >= 22 && ethertype == [8, 6] && (bytes[20..22] == [0, 1] || bytes[20..22] == [0, 2]);
+            let is_discovery = bytes.len() >= 55 && ethertype == [0x86, 0xdd] && bytes[20] == 58 && [135, 136].contains(&bytes[54]);
+            let expected = packet_type <= 2 && !tag_present && (is_arp || is_discovery);
             prop_assert_eq!(keeps(&Received { packet_type, tag_present, bytes: &bytes }), expected);
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bellhop_core::link::{Interface, InterfaceAddress};
 use bellhop_core::mac::MacAddr;
 use bellhop_core::name::InterfaceName;
-use rtnetlink::packet_route::address::{AddressHeader, AddressMessage};
+use rtnetlink::packet_route::address::{AddressHeader, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -229,6 +229,10 @@ fn parse_address(payload: &[u8]) -> Option<(u32, InterfaceAddress)> {
     const ADDRESS: u16 = 1;
     const LOCAL: u16 = 2;
     let header = AddressHeader::parse(payload).ok()?;
+    // Not this machine's yet, or never: duplicates are being looked for, or were found (RFC 4862 §5.4). The end of that is a change like any other.
+    if header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed) {
+        return None;
+    }
     let attribute = |kind| netlink::attributes(payload, HEADER_LENGTH).find(|&(found, _)| found == kind).map(|(_, value)| value);
     // On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL, where there is one, is always ours.
     let value = attribute(LOCAL).or_else(|| attribute(ADDRESS))?;

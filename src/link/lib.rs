@@ -13,6 +13,7 @@
 
 mod filter;
 mod interfaces;
+mod memberships;
 mod netlink;
 mod nic;
 pub mod probe;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bellhop_core::announcer::{Announcer, Voice};
 use bellhop_core::arp::{ArpMessage, Operation};
+use bellhop_core::frame::Message;
 use bellhop_core::ledger::Ledger;
 use bellhop_core::mac::MacAddr;
 use bellhop_core::pool::AddressPool;
@@ -41,7 +42,7 @@ fn answer(c: &mut Criterion) {
     let mut announcer = Announcer::new(MacAddr([2, 0, 0, 0, 0, 2]));
     announcer.handle_voice(Instant::ZERO, Voice::Answering);
     for number in 0..ADDRESSES {
-        announcer.handle_carrier(Instant::ZERO, address(number), Some(MacAddr([2, 0, 0, 0, 1, (number % 3) as u8])));
+        announcer.handle_carrier(Instant::ZERO, address(number).into(), Some(MacAddr([2, 0, 0, 0, 1, (number % 3) as u8])));
     }
     // A stride that is prime to the table's size visits every address and no two neighbors in a row.
     let requests: Vec<Vec<u8>> = (0..ADDRESSES).map(|number| who_has(address(number * 7919 % ADDRESSES))).collect();
@@ -49,7 +50,7 @@ fn answer(c: &mut Criterion) {
     let mut reply = Vec::with_capacity(64);
     c.bench_function("answer one who-has among 10,000 addresses", |b| {
         b.iter(|| {
-            let message = ArpMessage::parse(black_box(next.next().expect("a cycle has no end"))).expect("a request");
+            let message = Message::parse(black_box(next.next().expect("a cycle has no end"))).expect("a request");
             announcer.handle_message(&message, &mut reply).expect("one of ours");
             black_box(&reply);
         });

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use bellhop_core::announcer::{Announcer, Voice};
 use bellhop_core::arp::{ArpMessage, Operation};
+use bellhop_core::frame::Message;
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 
@@ -17,7 +18,7 @@ fn main() {
     let mut announcer = Announcer::new(MacAddr([2, 0, 0, 0, 0, 2]));
     announcer.handle_voice(Instant::ZERO, Voice::Answering);
     for number in 0..ADDRESSES {
-        announcer.handle_carrier(Instant::ZERO, address(number), Some(MacAddr([2, 0, 0, 0, 1, (number % 3) as u8])));
+        announcer.handle_carrier(Instant::ZERO, address(number).into(), Some(MacAddr([2, 0, 0, 0, 1, (number % 3) as u8])));
     }
     let requests: Vec<Vec<u8>> = (0..ANSWERS).map(|number| who_has(address(number * 7919 % ADDRESSES))).collect();
     let mut reply = Vec::with_capacity(64);
@@ -28,7 +29,7 @@ fn main() {
 #[inline(never)]
 fn counted_answers(announcer: &mut Announcer, requests: &[Vec<u8>], reply: &mut Vec<u8>) {
     for request in requests {
-        let message = ArpMessage::parse(black_box(request)).expect("a request");
+        let message = Message::parse(black_box(request)).expect("a request");
         announcer.handle_message(&message, reply).expect("one of ours");
         black_box(&reply);
     }

@@ -1,14 +1,16 @@
-//! A leader with one NIC, one address and one other node, that hears frames one after the other and is watched at what it says.
+//! A leader with one NIC, an address of each family and one other node, that hears frames one after the other and is watched at what it says.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bellhop_core::announcer::Voice;
 use bellhop_core::arp::{ArpMessage, Operation};
+use bellhop_core::frame::Message;
 use bellhop_core::link::{Interface, InterfaceAddress};
 use bellhop_core::mac::MacAddr;
 use bellhop_core::name::InterfaceName;
+use bellhop_core::ndp::{Kind, NdpMessage};
 use bellhop_core::network::Network;
 use bellhop_core::object::{Node, Pool, PoolStatus, Protocol, Version};
 use bellhop_core::pool::AddressPool;
@@ -20,9 +22,15 @@ pub(crate) const OURS: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 91);
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
 /// The other node's.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 3);
+/// The address that is announced, of IPv6.
+pub(crate) const OURS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x91);
+/// The NIC's own.
+pub(crate) const OWN6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+/// The other node's.
+pub(crate) const NODE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 3);
 /// The NIC's MAC.
 pub(crate) const NIC: MacAddr = MacAddr([0x52, 0x54, 0x22, 0xa3, 0x9a, 0xd9]);
-/// The MAC that carries [`OURS`].
+/// The MAC that carries both.
 pub(crate) const CARRIER: MacAddr = MacAddr([0x52, 0x54, 0x22, 0x3a, 0xe6, 0x6e]);
 /// From one frame to the next: long enough for questions to become due between them.
 const PACE: Duration = Duration::from_millis(400);
@@ -36,7 +44,7 @@ pub(crate) struct Heard {
     pub(crate) learned: usize,
 }
 
-/// Hears the frames and takes off all that is said. Panics if that is anything but our ARP.
+/// Hears the frames and takes off all that is said. Panics if that is anything but what is ours to say.
 pub(crate) fn hear_all<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Heard {
     let (mut network, eth0) = leader();
     let (mut now, mut heard) = (Instant::ZERO, Heard::default());
@@ -44,7 +52,7 @@ pub(crate) fn hear_all<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Heard {
     for frame in frames {
         now = now + PACE;
         if let Some(learned) = network.handle_frame(now, &eth0, frame) {
-            assert!(learned.address == NODE && learned.before != Some(learned.mac), "{learned:?}");
+            assert!([IpAddr::from(NODE), NODE6.into()].contains(&learned.address) && learned.before != Some(learned.mac), "{learned:?}");
             assert!(learned.mac.is_unicast(), "{learned:?}");
             heard.learned += 1;
         }
@@ -63,40 +71,64 @@ fn drain(network: &mut Network, now: Instant) -> usize {
         if network.poll_transmit(now, &mut frame).is_none() {
             return replies;
         }
-        let said = ArpMessage::parse(&frame).expect("what is sent is ARP");
-        assert_eq!(said.source, NIC);
-        let sender = if said.sender_ip == OURS { CARRIER } else { NIC };
-        assert!(said.sender_mac == sender && [OURS, OWN].contains(&said.sender_ip), "nothing a stranger says is repeated: {said:?}");
-        replies += usize::from(said.operation == Operation::Reply && said.destination != MacAddr::BROADCAST);
+        replies += usize::from(match Message::parse(&frame).expect("what is sent is whole") {
+            Message::Arp(said) => check_arp(&said),
+            Message::Ndp(said) => check_ndp(&said),
+        });
     }
     panic!("it is never done talking");
 }
 
+/// Nothing a stranger says is repeated. Whether it is an answer.
+fn check_arp(said: &ArpMessage) -> bool {
+    let sender = if said.sender_ip == OURS { CARRIER } else { NIC };
+    assert!(said.source == NIC && said.sender_mac == sender && [OURS, OWN].contains(&said.sender_ip), "{said:?}");
+    said.operation == Operation::Reply && said.destination != MacAddr::BROADCAST
+}
+
+/// The same of IPv6.
+fn check_ndp(said: &NdpMessage) -> bool {
+    assert!(said.source == NIC && said.source_ip == OWN6, "{said:?}");
+    match said.kind {
+        Kind::Solicitation => {
+            assert!(said.target == NODE6 && said.link_address == Some(NIC), "{said:?}");
+            false
+        }
+        Kind::Advertisement { solicited, overrides } => {
+            assert!(said.target == OURS6 && said.link_address == Some(CARRIER) && overrides, "{said:?}");
+            solicited
+        }
+    }
+}
+
 fn leader() -> (Network, InterfaceName) {
     let eth0 = InterfaceName::from("eth0");
-    let own = InterfaceAddress { address: OWN.into(), prefix_length: 24 };
-    let interface = Interface { name: eth0.clone(), mac: NIC, up: true, addresses: vec![own] };
+    let own = |address: IpAddr, prefix_length| InterfaceAddress { address, prefix_length };
+    let interface = Interface { name: eth0.clone(), mac: NIC, up: true, addresses: vec![own(OWN.into(), 24), own(OWN6.into(), 64)] };
     let mut network = Network::new("master1".into());
     network.handle_interfaces(Instant::ZERO, vec![interface], BTreeMap::from([(OURS.into(), Some(eth0.clone()))]));
-    let pools = BTreeMap::from([("eip".into(), pool())]);
-    let nodes = [("master1", OWN), ("worker-p001", NODE)].map(|(name, address)| (name.into(), node(name, address)));
-    network.handle_objects(Instant::ZERO, &pools, &nodes.into());
+    let pools = [("eip", "192.168.0.91-192.168.0.100"), ("eip6", "2001:db8::91-2001:db8::100")]
+        .map(|(name, addresses)| (name.into(), pool(name, addresses)));
+    let nodes = [("master1", OWN, OWN6), ("worker-p001", NODE, NODE6)].map(|(name, v4, v6)| (name.into(), node(name, v4, v6)));
+    network.handle_objects(Instant::ZERO, &pools.into(), &nodes.into());
     while network.poll_link(Instant::ZERO).is_some() {}
     network.handle_link(Instant::ZERO, &eth0, Ok(()));
     network.handle_voice(Instant::ZERO, Voice::Announcing);
-    network.handle_carrier(Instant::ZERO, &eth0, OURS.into(), Some(CARRIER));
+    for ours in [OURS.into(), OURS6.into()] {
+        network.handle_carrier(Instant::ZERO, &eth0, ours, Some(CARRIER));
+    }
     (network, eth0)
 }
 
-fn pool() -> Pool {
+fn pool(name: &str, addresses: &str) -> Pool {
     Pool {
-        name: "eip".into(),
-        uid: "1".to_owned(),
+        name: name.into(),
+        uid: name.to_owned(),
         version: Version("1".to_owned()),
         created: 0,
         deleting: false,
         has_finalizer: true,
-        addresses: AddressPool::parse("192.168.0.91-192.168.0.100", true),
+        addresses: AddressPool::parse(addresses, true),
         protocol: Protocol::Layer2,
         interface: None,
         disabled: false,
@@ -107,6 +139,6 @@ fn pool() -> Pool {
     }
 }
 
-fn node(name: &str, address: Ipv4Addr) -> Node {
-    Node { name: name.into(), ready: true, deleting: false, excluded: false, addresses: vec![address.into()], layer2_address: None }
+fn node(name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Node {
+    Node { name: name.into(), ready: true, deleting: false, excluded: false, addresses: vec![v4.into(), v6.into()], layer2_address: None }
 }

@@ -55,10 +55,13 @@ impl Lan {
         let far_path = format!("/proc/{}/fd/{}", std::process::id(), this.far.as_raw_fd());
         let (nic_mac, wire_mac) = (mac_text(NIC_MAC), mac_text(WIRE_MAC));
         ip(&format!("link add nic0 address {nic_mac} type veth peer name wire0 address {wire_mac} netns {far_path}"));
+        // Else each kernel looks for duplicates of an address that it makes itself, in the midst of a test.
+        ip("link set nic0 addrgenmode none");
         ip("address add 192.0.2.1/24 dev nic0");
         ip("link set lo up");
         ip("link set nic0 up");
         this.at_far_end(|| {
+            ip("link set wire0 addrgenmode none");
             ip("address add 192.0.2.2/24 dev wire0");
             ip("link set wire0 up");
         });
@@ -110,6 +113,15 @@ pub(crate) fn arp(operation: u8, from: [u8; 6], to: [u8; 6], last: u8) -> Vec<u8
     let mut frame = [to.as_slice(), &from, &[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]].concat();
     frame.extend([from.as_slice(), &[0, 0, 0, 0], &[0; 6], &[198, 51, 100, last]].concat());
     frame.resize(60, 0);
+    frame
+}
+
+/// Neighbor discovery of this type about an address that no kernel here has. Its checksum is wrong: a card does not look.
+pub(crate) fn discovery(kind: u8, from: [u8; 6], to: [u8; 6]) -> Vec<u8> {
+    let mut frame = [to.as_slice(), &from, &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255]].concat();
+    frame.resize(54, 0);
+    frame.extend([kind, 0]);
+    frame.resize(86, 0);
     frame
 }
 

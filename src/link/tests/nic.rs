@@ -5,7 +5,7 @@
 
 mod lan;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bellhop_core::link::{Interface, InterfaceAddress, LinkError, LinkLayer};
@@ -14,7 +14,7 @@ use bellhop_link::probe::{ArpAnswer, arp_ask};
 use bellhop_link::{Interfaces, Nic};
 use caps::{CapSet, Capability};
 
-use lan::{BROADCAST, Lan, NIC_MAC, PATIENCE, WIRE_MAC, arp, ip, next_frame, open};
+use lan::{BROADCAST, Lan, NIC_MAC, PATIENCE, WIRE_MAC, arp, discovery, ip, next_frame, open};
 
 #[test]
 fn a_request_arrives_and_the_reply_is_seen_on_the_wire() {
@@ -26,6 +26,110 @@ fn a_request_arrives_and_the_reply_is_seen_on_the_wire() {
         let reply = arp(2, NIC_MAC, WIRE_MAC, 91);
         nic.send(&reply).expect("the cable is up");
         assert_eq!(next_frame(&mut wire).await, reply);
+    });
+}
+
+#[test]
+fn neighbor_discovery_arrives_and_its_answer_is_seen_on_the_wire() {
+    Lan::run(async |lan| {
+        let (mut nic, mut wire) = lan.open();
+        for to in [NIC_MAC, [0x33, 0x33, 0xff, 0, 0, 0x91]] {
+            let asks = discovery(135, WIRE_MAC, to);
+            wire.send(&asks).expect("the cable is up");
+            assert_eq!(next_frame(&mut nic).await, asks);
+        }
+        let says = discovery(136, NIC_MAC, WIRE_MAC);
+        nic.send(&says).expect("the cable is up");
+        assert_eq!(next_frame(&mut wire).await, says);
+    });
+}
+
+#[test]
+fn a_storm_of_arp_does_not_keep_neighbor_discovery_waiting() {
+    Lan::run(async |lan| {
+        let (mut nic, mut wire) = lan.open();
+        for last in 0..32 {
+            wire.send(&arp(1, WIRE_MAC, BROADCAST, last)).expect("the cable is up");
+        }
+        let asks = discovery(135, WIRE_MAC, NIC_MAC);
+        wire.send(&asks).expect("the cable is up");
+        let first = [next_frame(&mut nic).await, next_frame(&mut nic).await];
+        assert!(first.contains(&asks), "it is among the first two");
+    });
+}
+
+/// What the kernel counts of this namespace's nic0.
+fn count(name: &str) -> u64 {
+    let counters = std::fs::read_to_string("/proc/thread-self/net/dev_snmp6/nic0").expect("the kernel has IPv6");
+    let line = counters.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel counts it");
+    line.trim().parse().expect("a number")
+}
+
+/// Whether nic0 listens to a group.
+fn listens_to(group: Ipv6Addr) -> bool {
+    let groups = std::fs::read_to_string("/proc/thread-self/net/igmp6").expect("the kernel has IPv6");
+    let digits: String = group.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+    groups.lines().any(|line| line.contains("nic0") && line.contains(&digits))
+}
+
+#[test]
+fn a_group_is_joined_reported_and_left_and_that_needs_no_capability() {
+    Lan::run(async |_lan| {
+        let mut nic = open("nic0");
+        // This thread's alone, and it ends with the test.
+        caps::clear(None, CapSet::Effective).expect("capabilities may always be dropped");
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x91);
+        let reports = count("Icmp6OutMLDv2Reports");
+        assert_eq!(nic.join(group), Ok(()));
+        assert_eq!(nic.join(group), Ok(()), "twice is once");
+        assert!(listens_to(group));
+        let reported = async {
+            while count("Icmp6OutMLDv2Reports") == reports {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reported).await.expect("switches are told");
+        nic.leave(group);
+        nic.leave(group);
+        assert!(!listens_to(group));
+        assert_eq!(nic.join(group), Ok(()));
+        drop(nic);
+        assert!(!listens_to(group), "a card that is closed leaves its groups");
+    });
+}
+
+#[test]
+fn more_groups_are_joined_than_one_socket_may_hold() {
+    Lan::run(async |_lan| {
+        let mut nic = open("nic0");
+        let group = |number: u16| Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, number);
+        for number in 0..1000 {
+            assert_eq!(nic.join(group(number)), Ok(()), "group {number}");
+        }
+        assert!(listens_to(group(0)) && listens_to(group(999)));
+        (0..1000).for_each(|number| nic.leave(group(number)));
+        assert!(!listens_to(group(0)) && !listens_to(group(999)));
+    });
+}
+
+#[test]
+fn a_group_is_refused_on_a_card_without_ipv6() {
+    Lan::run(async |_lan| {
+        let mut nic = open("nic0");
+        std::fs::write("/proc/sys/net/ipv6/conf/nic0/disable_ipv6", "1").expect("root may set it");
+        ip("link set nic0 mtu 1000");
+        assert!(nic.join(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x91)).is_err(), "IPv6 needs an MTU of 1280");
+    });
+}
+
+#[test]
+fn an_address_that_is_looked_for_is_not_listed_yet() {
+    Lan::run(async |_lan| {
+        let interfaces = Interfaces::watch().expect("netlink needs no capability");
+        let has = |found: &[Interface]| found[0].addresses.iter().any(|own| own.address.is_ipv6());
+        ip("address add 2001:db8::1/64 dev nic0");
+        assert!(!has(&interfaces.snapshot()), "the kernel looks for duplicates for a second");
+        until(&interfaces, has).await;
     });
 }
 
@@ -64,7 +168,8 @@ fn neither_other_protocols_nor_other_operations_are_handed_up() {
     check_unseen(|| {
         let mut ipv4 = arp(1, WIRE_MAC, BROADCAST, 91);
         ipv4[12..14].copy_from_slice(&[8, 0]);
-        vec![ipv4, arp(3, WIRE_MAC, BROADCAST, 91), arp(1, WIRE_MAC, BROADCAST, 91)[..20].to_vec()]
+        let echo = discovery(128, WIRE_MAC, NIC_MAC);
+        vec![ipv4, echo, arp(3, WIRE_MAC, BROADCAST, 91), arp(1, WIRE_MAC, BROADCAST, 91)[..20].to_vec()]
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -103,6 +103,12 @@ impl LinkLayer for Cable {
         }
         Ok(())
     }
+
+    fn join(&mut self, _: Ipv6Addr) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn leave(&mut self, _: Ipv6Addr) {}
 }
 
 impl Link for Cable {
