@@ -69,6 +69,10 @@ impl Cluster {
         if cluster.kube_proxy.strict_arp {
             command.arg("--strict-arp");
         }
+        let first_nics = scenario.topology.nodes.values().filter_map(|node| node.nics.first_key_value());
+        if first_nics.into_iter().any(|(_, nic)| nic.ipv6.is_some()) {
+            command.args(["--service-cidr-v6", "fd00:10:96::/112"]);
+        }
         for (deployment, nodes) in &cluster.place {
             command.arg("--place").arg(format!("{deployment}={}", nodes.join(",")));
         }
@@ -161,9 +165,14 @@ impl Cluster {
         command.args(["node", "--name", name, "--kubeconfig"]).arg(&self.kubeconfig);
         let own = self.node(name)?;
         command.args(["--interface", &own.interface, "--ip", &own.ip, "--pod-cidr", &own.pods]);
+        if let Some((ip, pods)) = &own.ipv6 {
+            command.args(["--ipv6", ip, "--pod-cidr-v6", pods]);
+        }
         for peer in self.scenario.topology.nodes.keys().filter(|peer| *peer != name) {
             let peer_at = self.node(peer)?;
-            command.arg("--peer").arg(format!("{peer}={}={}", peer_at.ip, peer_at.pods));
+            for (ip, pods) in std::iter::once((peer_at.ip, peer_at.pods)).chain(peer_at.ipv6) {
+                command.arg("--peer").arg(format!("{peer}={ip}={pods}"));
+            }
         }
         if self.scenario.topology.nodes.get(name).is_some_and(|node| node.roles.iter().any(|role| role == "control-plane")) {
             command.arg("--control-plane");
@@ -179,7 +188,8 @@ impl Cluster {
         let nodes = &self.scenario.topology.nodes;
         let index = nodes.keys().position(|node| node == name).context("no such node")?;
         let (interface, nic) = nodes.get(name).and_then(|node| node.nics.first_key_value()).context("a node without a NIC")?;
-        Ok(Place { interface: interface.clone(), ip: nic.ip.addr().to_string(), pods: format!("10.233.{index}.0/24") })
+        let ipv6 = nic.ipv6.map(|ipv6| (ipv6.addr().to_string(), format!("fd00:10:233:{index}::/64")));
+        Ok(Place { interface: interface.clone(), ip: nic.ip.addr().to_string(), pods: format!("10.233.{index}.0/24"), ipv6 })
     }
 
     /// A replica of Bellhop. One that runs is left alone; on a machine that is off it starts when that boots.
@@ -260,6 +270,8 @@ struct Place {
     interface: String,
     ip: String,
     pods: String,
+    /// Its IPv6 address and its pods' subnet of that family.
+    ipv6: Option<(String, String)>,
 }
 
 /// Asks until there is an answer.

@@ -28,6 +28,8 @@ struct Plug {
     segment: Option<String>,
     /// Address and prefix length.
     ip: String,
+    /// The same of IPv6.
+    ipv6: Option<String>,
     mac: Option<String>,
 }
 
@@ -35,7 +37,7 @@ impl Lan {
     /// Builds everything.
     pub fn new(topology: &Topology) -> Result<Self> {
         let switches = Namespace::new()?;
-        quiet(&switches)?;
+        quiet(&switches, false)?;
         for segment in topology.segments.keys() {
             let ageing =
                 topology.switches.values().find(|switch| switch.segment == *segment).map_or(300, |switch| switch.mac_ageing.as_secs());
@@ -65,7 +67,7 @@ impl Lan {
             return Ok(());
         }
         let machine = Namespace::new()?;
-        quiet(&machine)?;
+        quiet(&machine, has_ipv6(&self.topology))?;
         machine.ip("link set lo up")?;
         for (index, plug) in self.plugs(name).into_iter().enumerate() {
             self.plug(&machine, &port(&self.topology, name, index), &plug).with_context(|| format!("failed to connect {name}"))?;
@@ -95,7 +97,7 @@ impl Lan {
     }
 
     fn plug(&self, machine: &Namespace, port: &str, plug: &Plug) -> Result<()> {
-        let Plug { nic, segment, ip, mac } = plug;
+        let Plug { nic, segment, ip, ipv6, mac } = plug;
         let mac = mac.as_ref().map(|mac| format!("address {mac} ")).unwrap_or_default();
         self.switches.ip(&format!("link add {port} type veth peer name {nic} {mac}netns {}", machine.path()))?;
         if let Some(segment) = segment {
@@ -103,6 +105,10 @@ impl Lan {
         }
         self.switches.ip(&format!("link set {port} up"))?;
         machine.ip(&format!("address add {ip} dev {nic}"))?;
+        if let Some(ipv6) = ipv6 {
+            // The scenario says that it is free; to look for that would take a second in which it cannot be used.
+            machine.ip(&format!("address add {ipv6} dev {nic} nodad"))?;
+        }
         machine.ip(&format!("link set {nic} up"))?;
         Ok(())
     }
@@ -115,6 +121,7 @@ impl Lan {
             nic: "eth0".to_owned(),
             segment: segment(&client.switch),
             ip: client.ip.to_string(),
+            ipv6: client.ipv6.map(|ipv6| ipv6.to_string()),
             mac: client.mac.map(|mac| mac.to_string()),
         });
         let nics = topology.nodes.get(name).into_iter().flat_map(|node| &node.nics);
@@ -122,16 +129,26 @@ impl Lan {
             nic: nic.clone(),
             segment: it.switch.as_ref().and_then(segment),
             ip: it.ip.to_string(),
+            ipv6: it.ipv6.map(|ipv6| ipv6.to_string()),
             mac: it.mac.map(|mac| mac.to_string()),
         });
         client.into_iter().chain(nics).collect()
     }
 }
 
-/// No IPv6 (scenarios have none yet, and its chatter would be in every capture), no filter on where answers come from.
-fn quiet(namespace: &Namespace) -> Result<()> {
+/// Whether the scenario gives any machine an IPv6 address.
+fn has_ipv6(topology: &Topology) -> bool {
+    let clients = topology.clients.values().map(|client| (client.ip, client.ipv6));
+    let nics = topology.nodes.values().flat_map(|node| node.nics.values()).map(|nic| (nic.ip, nic.ipv6));
+    clients.chain(nics).any(|(ip, ipv6)| ipv6.is_some() || ip.addr().is_ipv6())
+}
+
+/// No IPv6 where the scenario has none (its chatter would be in every capture), no questions for routers, no filter on where answers come from.
+fn quiet(namespace: &Namespace, ipv6: bool) -> Result<()> {
     for scope in ["all", "default"] {
-        namespace.sysctl(&format!("ipv6/conf/{scope}/disable_ipv6"), "1")?;
+        namespace.sysctl(&format!("ipv6/conf/{scope}/disable_ipv6"), if ipv6 { "0" } else { "1" })?;
+        namespace.sysctl(&format!("ipv6/conf/{scope}/accept_ra"), "0")?;
+        namespace.sysctl(&format!("ipv6/conf/{scope}/router_solicitations"), "0")?;
         namespace.sysctl(&format!("ipv4/conf/{scope}/rp_filter"), "0")?;
     }
     Ok(())

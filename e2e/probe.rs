@@ -101,7 +101,8 @@ impl Curl {
 fn split(url: &str) -> Result<(SocketAddr, String)> {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, path.to_owned()));
-    let server = host.parse().or_else(|_| host.parse().map(|ip: IpAddr| SocketAddr::new(ip, 80)))?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let server = host.parse().or_else(|_| bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 80)))?;
     Ok((server, format!("/{path}")))
 }
 
@@ -131,5 +132,6 @@ mod tests {
         let ends = |url| split(url).map(|(server, path)| format!("{server} {path}")).expect("a URL");
         assert_eq!(ends("http://192.168.0.91"), "192.168.0.91:80 /");
         assert_eq!(ends("http://192.168.0.91:8080/a/b"), "192.168.0.91:8080 /a/b");
+        assert_eq!(ends("http://[2001:db8::91]/a"), "[2001:db8::91]:80 /a");
     }
 }

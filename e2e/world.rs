@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bellhop_scenario::feature::Feature;
 use bellhop_scenario::{Action, Fault, Look, Observation, Scenario, Seen, Unplayable, World, WorldError};
 
 use crate::capture;
@@ -68,7 +69,7 @@ impl World for NetnsWorld {
     }
 
     fn supports(&self, scenario: &Scenario) -> Result<(), Unplayable> {
-        let beyond = scenario.topology.beyond_plain().into_iter().map(|(_, what)| what);
+        let beyond = scenario.topology.beyond_plain().into_iter().filter(|(feature, _)| *feature != Feature::Ipv6).map(|(_, what)| what);
         let actions = scenario.timeline.iter().flat_map(|step| &step.actions);
         let faults = actions.filter(|action| !can_do(action)).map(|action| format!("the fault {}", action.key()));
         let faults: BTreeSet<String> = faults.collect();
@@ -182,11 +183,12 @@ impl NetnsWorld {
 /// single requests are the simulator's alone.
 fn can_do<M>(action: &Action<M>) -> bool {
     let Action::Fault { fault, .. } = action else { return true };
-    match fault {
-        Fault::SetMac { .. } | Fault::Flap { .. } | Fault::FreezeBellhop { .. } => true,
-        Fault::ClaimAddress { address, .. } => address.is_ipv4(),
-        _ => false,
-    }
+    matches!(fault, Fault::SetMac { .. } | Fault::Flap { .. } | Fault::FreezeBellhop { .. } | Fault::ClaimAddress { .. })
+}
+
+/// An address as the only one of its subnet. The kernel looks for duplicates of one of IPv6.
+fn alone(address: std::net::IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
 }
 
 /// tcpdump on a segment, once it has begun.
@@ -311,7 +313,7 @@ impl Run {
             }
             Fault::ClaimAddress { machine, address } => {
                 let nic = self.lan.macs(machine)?.into_keys().next().context("a machine without a NIC")?;
-                self.lan.machine(machine)?.ip(&format!("address add {address}/32 dev {nic}"))?;
+                self.lan.machine(machine)?.ip(&format!("address add {} dev {nic}", alone(*address)))?;
                 end.into_iter().for_each(|end| self.agenda.at(end, Due::Release(machine.clone(), *address)));
             }
             other => anyhow::bail!("not playable here: {other}"),
@@ -340,7 +342,7 @@ impl Run {
                 let Ok(namespace) = self.lan.machine(&machine) else { return Ok(()) };
                 let nic = self.lan.macs(&machine)?.into_keys().next().context("a machine without a NIC")?;
                 // After a power cycle it is not there any more.
-                let _ = namespace.ip(&format!("address del {address}/32 dev {nic}"));
+                let _ = namespace.ip(&format!("address del {} dev {nic}", alone(address)));
                 Ok(())
             }
             Due::Over(fault) => {
