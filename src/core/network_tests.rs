@@ -28,6 +28,7 @@ fn pool(name: &str, addresses: &str) -> Pool {
         interface: None,
         disabled: false,
         is_default: false,
+        binding: None,
         priority: 0,
         status: PoolStatus::default(),
     }
