@@ -170,6 +170,9 @@ impl Controller {
         if self.outdated && self.services.get(&service.key).is_some_and(|known| service.status.node != known.status.node) {
             self.unplace(&service.key);
         }
+        // Who may not share its address may do so now.
+        let edited = self.services.get(&service.key).is_some_and(|known| known.request != service.request);
+        self.offer_changed |= edited && !self.allocation.held(&service.key).is_empty();
         self.dirty.insert(service.key.clone());
         self.services.insert(service.key.clone(), service);
     }
@@ -311,6 +314,10 @@ impl Controller {
             self.review_service(&key);
         }
         self.serve_waiting();
+        // What one gave up for another may be what a third waits for. Each round fills a wish, so it ends.
+        while self.offer_changed {
+            self.serve_waiting();
+        }
         while let Some(key) = self.dirty.pop_first() {
             for member in self.place(&key) {
                 self.dirty.remove(&member);

@@ -878,4 +878,57 @@ proptest! {
         bench.replica.handle_frame(bench.now, &"eth0".into(), &bytes);
         bench.drain();
     }
+
+    #[test]
+    fn who_shares_an_address_may_share_it_whatever_is_edited_and_a_restart_changes_nothing(
+        steps in prop::collection::vec((0u8..6, prop::option::of(0u8..6)), 1..30)
+    ) {
+        let mut bench = Bench::new();
+        bench.add_pool(pool("lan", "192.168.0.91-192.168.0.93"));
+        bench.sync();
+        for (number, terms) in steps {
+            let key = ServiceKey::new("default", format!("s{number}"));
+            match terms {
+                None => {
+                    bench.services.remove(&key);
+                    bench.replica.handle_service_deleted(bench.now, &key);
+                }
+                Some(terms) => {
+                    let policy = if terms == 5 { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
+                    let mut new = shared(&format!("s{number}"), i64::from(number), 80 + i32::from(terms % 3), policy);
+                    if terms == 4 {
+                        new.request.as_mut().expect("ours").sharing_key = None;
+                    }
+                    if let Some(old) = bench.services.get(&key) {
+                        (new.status, new.version) = (old.status.clone(), Version((bench.version + 1).to_string()));
+                        bench.version += 1;
+                    }
+                    bench.add_service(new);
+                }
+            }
+            bench.drain();
+            let mut users: BTreeMap<IpAddr, Vec<&Service>> = BTreeMap::new();
+            for service in bench.services.values() {
+                service.status.ingress.iter().for_each(|address| users.entry(*address).or_default().push(service));
+            }
+            for (address, services) in users {
+                let requests: Vec<&Request> = services.iter().filter_map(|service| service.request.as_ref()).collect();
+                for (index, one) in requests.iter().enumerate() {
+                    let apart = requests[index + 1..].iter().find_map(|other| crate::sharing::keeps_apart(one, other));
+                    prop_assert_eq!(apart, None, "{} is on {:?}", address, services.iter().map(|service| &service.key).collect::<Vec<_>>());
+                }
+                let nodes: BTreeSet<_> = services.iter().map(|service| &service.status.node).collect();
+                prop_assert_eq!(nodes.len(), 1, "one node carries {}", address);
+            }
+        }
+        bench.pass(Duration::from_secs(5));
+        let mut second = Bench::new();
+        bench.pools.values().for_each(|pool| second.add_pool(pool.clone()));
+        bench.services.values().for_each(|service| second.add_service(service.clone()));
+        second.version = bench.version + 1000;
+        second.sync();
+        second.pass(Duration::from_secs(5));
+        prop_assert_eq!(second.writes, 0);
+        prop_assert_eq!(second.services, bench.services);
+    }
 }

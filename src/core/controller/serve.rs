@@ -53,8 +53,7 @@ impl Controller {
                 self.waiting.insert(younger.clone());
                 self.dirty.insert(younger.clone());
                 self.allocation.release_one(&younger, &held);
-                self.offer_changed = true;
-                self.touch_users(held.address);
+                self.give_back(&held);
                 if younger == *key {
                     break;
                 }
@@ -119,6 +118,8 @@ impl Controller {
         for held in &outcome.gained {
             self.touched.insert(Subject::Pool(held.pool.clone()));
             self.touch_users(held.address);
+            // Who waits for a shared address is told with whom it would collide.
+            self.offer_changed |= self.allocation.users(held.address).len() > 1;
             let before = outcome.given_back.iter().find(|before| Family::of(before.address) == Family::of(held.address));
             let message = match before {
                 Some(before) => format!("{} from Eip {} in place of {}", held.address, held.pool, before.address),

@@ -1,6 +1,7 @@
 //! The whole program against the in-memory API server, a LAN of one cable and a paused clock.
 
 mod check;
+mod contract;
 mod forbidden;
 mod hostile;
 mod permissions;
