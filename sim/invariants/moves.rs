@@ -1,9 +1,10 @@
 //! Promise 5, second half: nothing assigned moves without a cause in the trace.
 //!
-//! An address leaves a Service because somebody changed the Service or a pool. A Service leaves its node because that node was, at some time since it
+//! An address leaves a Service because somebody changed the Service, one that shares the address, or a pool. A Service leaves its node because that node was, at some time since it
 //! was chosen, not one that may carry it, because somebody changed the Service or its endpoints, or to be with those who share its address. A node that came back pulls nothing to it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bellhop_apiserver::WriteRecord;
 use bellhop_core::time::Instant;
@@ -36,7 +37,9 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             }
             let since = known_since(evidence, given.get(&key), mover, version.at);
             let lost = last.addresses.difference(&version.addresses).next();
-            if let Some(lost) = lost.filter(|_| !was_changed(evidence, &key, since, version.at)) {
+            let shared_by = |lost: &IpAddr| before.iter().filter(|(_, other)| other.addresses.contains(lost)).map(|(key, _)| key);
+            let collided = |lost: &IpAddr| shared_by(lost).any(|key| changed_by_a_user(evidence, key, since, version.at));
+            if let Some(lost) = lost.filter(|lost| !collided(lost) && !was_changed(evidence, &key, since, version.at)) {
                 let detail = format!("{key} lost {lost}, and nobody had changed it or a pool");
                 broken.push(Broken { at: version.at, invariant: MOVES, detail, about });
             }
@@ -150,6 +153,22 @@ mod tests {
     fn a_move_off_a_healthy_node_is_a_broken_promise() {
         let writes = vec![node("a", 0, "True"), slice(0, &["c"]), service("web", 1, "a"), service("web", 50, "b")];
         assert_eq!(broken(judge(&evidence(writes, Vec::new()))), [MOVES]);
+    }
+
+    #[test]
+    fn a_service_may_move_to_where_another_is_that_shares_its_address() {
+        let to = |node_of_web: &str| {
+            let writes = vec![
+                node("a", 0, "True"),
+                slice(0, &["c"]),
+                service("web", 1, "a"),
+                service("api", 2, "b"),
+                service("web", 50, node_of_web),
+            ];
+            broken(judge(&evidence(writes, Vec::new())))
+        };
+        assert_eq!(to("b"), [""; 0]);
+        assert_eq!(to("c"), [MOVES]);
     }
 
     #[test]

@@ -429,6 +429,7 @@ impl Replica {
         self.network.handle_voice(now, voice);
         if role != Role::Leader {
             self.outbox.clear();
+            self.refused.clear();
         }
         if role == Role::Follower {
             self.controller.handle_following();

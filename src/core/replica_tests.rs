@@ -777,6 +777,21 @@ fn a_pool_whose_name_fits_no_label_is_recorded_without_one() {
     assert_eq!((bench.writes, bench.status("web")), (writes, &status));
 }
 
+#[test]
+fn a_record_that_nears_what_kubernetes_takes_is_told_while_there_is_time() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("lan", "192.168.0.91-192.168.0.250"));
+    let long = "s".repeat(8192);
+    (0..80).for_each(|number| bench.add_service(service(&format!("{long}{number}"), 1)));
+    bench.sync();
+    let condition = |bench: &Bench| bench.pools[&PoolName::from("lan")].status.condition.clone().expect("told");
+    assert_eq!(condition(&bench).reason, "Ready");
+    (80..100).for_each(|number| bench.add_service(service(&format!("{long}{number}"), 1)));
+    bench.drain();
+    assert_eq!((condition(&bench).status, condition(&bench).reason.as_str()), (true, "RecordNearlyFull"));
+    assert_eq!(bench.reasons().iter().filter(|reason| **reason == "EipRecordLarge").count(), 1);
+}
+
 /// What a user can do, one at a time.
 #[derive(Clone, Debug)]
 enum Step {
