@@ -55,7 +55,7 @@ async fn play(text: &str) -> Result<(), String> {
         let refused = apply(&world, &manifest.objects).await;
         if let Some(field) = &manifest.refused {
             let why = refused.ok_or("it was not refused")?;
-            return why.contains(field.as_str()).then_some(()).ok_or(format!("refused, without naming {field}: {why}"));
+            return why.contains(field.as_str()).then_some(()).ok_or_else(|| format!("refused, without naming {field}: {why}"));
         }
         match (refused, &manifest.cel) {
             (Some(why), Some(field)) if why.contains(field.as_str()) => {}
@@ -67,9 +67,9 @@ async fn play(text: &str) -> Result<(), String> {
             [("address", "/status/loadBalancer/ingress"), ("node", "/metadata/annotations/layer2.porter.kubesphere.io~1v1alpha1")]
         {
             let (before, after) = (good.pointer(path), after.pointer(path));
-            (before == after).then_some(()).ok_or(format!("the good Service's {what} went from {before:?} to {after:?}"))?;
+            (before == after).then_some(()).ok_or_else(|| format!("the good Service's {what} went from {before:?} to {after:?}"))?;
         }
-        ask(&world).await.map(drop).ok_or("nobody answers for the good Service".to_owned())
+        ask(&world).await.map(drop).ok_or_else(|| "nobody answers for the good Service".to_owned())
     })
     .await
 }
