@@ -63,7 +63,12 @@ fn main() {
 }
 
 async fn create(world: &World, name: &str) {
-    world.create_service(name).await;
+    let service = json!({
+        "metadata": {"name": name, "annotations": {"lb.kubesphere.io/v1alpha1": "porter", "protocol.porter.kubesphere.io/v1alpha1": "layer2"}},
+        // There are 2,768 node ports.
+        "spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    world.create("v1", "Service", service).await;
     let slice = json!({
         "metadata": {"name": format!("{name}-1"), "labels": {"kubernetes.io/service-name": name}}, "addressType": "IPv4",
         "endpoints": [{"addresses": ["10.233.1.2"], "nodeName": "worker-p001", "conditions": {"ready": true}}],
