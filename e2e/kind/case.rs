@@ -21,7 +21,7 @@ use super::machine::NIC;
 use super::patience::wait_for;
 use super::probes::Probe;
 use super::suite::Bench;
-use super::tests::{Play, Test};
+use super::tests::{Place, Play, Test};
 use super::world::KindWorld;
 use crate::capture;
 use crate::namespace::run;
@@ -55,7 +55,7 @@ impl<'a> Case<'a> {
         // Frames that tcpdump still holds.
         case.capture.signal(Signal::SIGTERM);
         case.capture.wait(Duration::from_secs(2));
-        let restored = if test.is_last { Ok(()) } else { case.restore().context("the cluster is not as before the test") };
+        let restored = if test.place == Place::Last { Ok(()) } else { case.restore().context("the cluster is not as before the test") };
         let note = result?;
         restored.map(|()| note)
     }

@@ -131,11 +131,9 @@ impl Cluster {
         self.nodes.iter().find(|node| node.name == name).with_context(|| format!("no node is called `{name}`"))
     }
 
-    /// Installs Bellhop as a user does, from an archive with its image and from `deploy/`.
-    pub(crate) fn install(&self, archive: &Path) -> Result<()> {
-        self.docker.run(&format!("kind load image-archive {} --name {NAME}", archive.display()))?;
-        self.run("apply -k deploy")?;
-        self.run("rollout status deployment bellhop -n bellhop-system --timeout=120s").map(drop)
+    /// Brings an archive with an image to all nodes.
+    pub(crate) fn load(&self, archive: &Path) -> Result<()> {
+        self.docker.run(&format!("kind load image-archive {} --name {NAME}", archive.display())).map(drop)
     }
 
     /// What runs, in lines.

@@ -18,7 +18,7 @@ use super::cluster::Cluster;
 use super::docker::Docker;
 use super::machine::Machine;
 use super::registry::Registry;
-use super::tests::{self, Test};
+use super::tests::{self, Place, Test};
 use super::{Family, Proxy};
 
 /// What to run, and with what.
@@ -58,6 +58,8 @@ pub(crate) struct Bench {
     _registry: Registry,
     pub(crate) client: Machine,
     pub(crate) cluster: Cluster,
+    /// The archive with Bellhop's image.
+    pub(crate) bellhop: PathBuf,
     pub(crate) proxy: Proxy,
     pub(crate) family: Family,
     pub(crate) out: PathBuf,
@@ -74,7 +76,8 @@ pub fn run(options: &Options) -> Result<bool> {
     if let Some(unknown) = options.names.iter().find(|name| !all.iter().any(|test| test.name == **name)) {
         bail!("no test `{unknown}`; there are {}", all.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join(", "));
     }
-    let is_chosen = |test: &&Test| if options.names.is_empty() { test.is_usual() } else { options.names.contains(&test.name) };
+    let is_named = |test: &Test| if options.names.is_empty() { test.is_usual() } else { options.names.contains(&test.name) };
+    let is_chosen = |test: &&Test| test.place == Place::First || is_named(test);
     let chosen: Vec<&Test> = all.iter().filter(is_chosen).collect();
     if let Some(why) = beyond_this_kernel(options.proxy) {
         chosen.iter().for_each(|test| println!("NOT PLAYABLE {}: {why}", test.name));
@@ -151,8 +154,8 @@ impl Bench {
         let addresses: &[&str] = if options.family == Family::Ipv4 { &[&ipv4] } else { &[&ipv4, &ipv6] };
         let client = Machine::connect("client", CLIENT_MAC, addresses, &cluster).context("failed to connect a client")?;
         let registry = Registry::start(&cluster, &options.kubia, out).context("failed to start a registry")?;
-        cluster.install(&options.bellhop).context("failed to install Bellhop")?;
-        Ok(Self { _registry: registry, client, cluster, proxy: options.proxy, family: options.family, out: out.to_owned() })
+        let bellhop = options.bellhop.clone();
+        Ok(Self { _registry: registry, client, cluster, bellhop, proxy: options.proxy, family: options.family, out: out.to_owned() })
     }
 
     /// Plays tests in order; whether none failed.
@@ -177,6 +180,9 @@ impl Bench {
                     failed += 1;
                     println!("FAILED {:<30} {seconds:6.1} s", test.name);
                     println!("         {error:#}\n         see {}", self.out.join(&test.name).display());
+                    if test.place == Place::First {
+                        break;
+                    }
                 }
             }
         }

@@ -9,8 +9,11 @@ use crate::kind::case::Case;
 /// CAP_NET_RAW alone, as /proc/PID/status prints it (capability 13).
 const NET_RAW: &str = "0000000000002000";
 
-/// Two replicas on two nodes, each with one capability and a root that nobody can write to.
-pub(super) fn what_runs_is_what_was_said(case: &Case<'_>) -> Result<String> {
+/// From an archive and a folder; then two replicas run on two nodes, each with one capability and a root that nobody can write to.
+pub(super) fn as_a_user_does(case: &Case<'_>) -> Result<String> {
+    case.bench.cluster.load(&case.bench.bellhop)?;
+    case.kubectl("apply -k deploy")?;
+    case.kubectl("rollout status deployment bellhop -n bellhop-system --timeout=120s")?;
     let pods = case.object("pods -n bellhop-system -l app.kubernetes.io/name=bellhop")?;
     let pods = pods["items"].as_array().context("no pods")?;
     let mut nodes: Vec<&str> = pods.iter().filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();

@@ -48,8 +48,17 @@ pub(crate) struct Test {
     pub(crate) name: String,
     needs: Needs,
     pub(crate) play: Play,
+    pub(crate) place: Place,
+}
+
+/// What tests share is a cluster with Bellhop in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It installs Bellhop: no test without it.
+    First,
+    Any,
     /// What it changes stays changed.
-    pub(crate) is_last: bool,
+    Last,
 }
 
 /// A test that is written here: what it has to say about how it went.
@@ -68,8 +77,7 @@ const FILES: [&str; 6] =
     ["address-shared", "address-taken", "iptables-mode-ping-unanswered", "load-balancer-ip", "tutorial-ipv6", "tutorial-local"];
 
 /// All tests that are written here, and the families that they need.
-const TESTS: [(&str, Needs, Written); 15] = [
-    ("installed", Needs::Nothing, installation::what_runs_is_what_was_said),
+const TESTS: [(&str, Needs, Written); 14] = [
     ("tutorial", Needs::Ipv4, tutorial::as_printed),
     ("wire", Needs::Ipv4, tutorial::answers_name_the_node_and_leave_from_the_leader),
     ("cluster-policy", Needs::Ipv4, tutorial::cluster_reaches_both_pods_and_hides_the_client),
@@ -88,13 +96,15 @@ const TESTS: [(&str, Needs, Written); 15] = [
 
 /// All tests in order: those that are written here, those that are scenario files, and the one that leaves nothing.
 pub(crate) fn all(scenarios: &Path) -> Result<Vec<Test>> {
-    let test = |name: &str, needs, play| Test { name: name.to_owned(), needs, play, is_last: false };
-    let mut tests: Vec<Test> = TESTS.into_iter().map(|(name, needs, play)| test(name, needs, Play::Test(play))).collect();
+    let test = |name: &str, needs, play| Test { name: name.to_owned(), needs, play, place: Place::Any };
+    let install = test("install", Needs::Nothing, Play::Test(installation::as_a_user_does));
+    let mut tests = vec![Test { place: Place::First, ..install }];
+    tests.extend(TESTS.into_iter().map(|(name, needs, play)| test(name, needs, Play::Test(play))));
     for file in bellhop_scenario::files(scenarios)? {
         let scenario = bellhop_scenario::load(&file).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
         tests.push(test(&scenario.name.clone(), Needs::Ipv4, Play::File(Box::new(scenario))));
     }
-    tests.push(Test { is_last: true, ..test("uninstall", Needs::Ipv4, Play::Test(installation::nothing_is_left)) });
+    tests.push(Test { place: Place::Last, ..test("uninstall", Needs::Ipv4, Play::Test(installation::nothing_is_left)) });
     Ok(tests)
 }
 
