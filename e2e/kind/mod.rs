@@ -1,8 +1,8 @@
 //! The suite on real Kubernetes: a kind cluster, Bellhop installed as a user installs it, and a client on the nodes' own LAN.
 //!
-//! Start with [`suite`]. A [`docker`] engine of our own or one at hand holds a [`cluster`]; a [`machine`] is the client, another one the
-//! [`registry`]; [`tests`] act and look through a [`case`], and scenario
-//! files are played in a [`world`]. Everything is gone when the run is, also after a failure or Ctrl-C.
+//! Start with [`suite`]. An engine of our own or one at hand (`docker`) holds a `cluster`; a `machine` is the client, another one the
+//! `registry`; `tests` act and look through a `case`, and scenario files are played in a `world`. Everything is gone when the run is, also
+//! after a failure or Ctrl-C.
 //! It knows nothing of how a node image is made: see `kind-config/node-image/`.
 
 mod case;
