@@ -10,6 +10,7 @@ mod cluster;
 mod docker;
 mod machine;
 mod patience;
+mod playable;
 mod probes;
 mod registry;
 pub mod suite;
