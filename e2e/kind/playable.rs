@@ -40,12 +40,11 @@ pub(crate) fn missing(scenario: &Scenario, bench: &Bench) -> Vec<String> {
     if scenario.cluster.place.values().any(|nodes| *nodes != workers) {
         missing.push("pods on nodes of the file's choice".to_owned());
     }
-    let mode = match scenario.cluster.kube_proxy.mode {
-        ProxyMode::Ipvs => Proxy::Ipvs,
-        ProxyMode::Iptables => Proxy::Iptables,
-    };
-    if mode != bench.proxy && asks_for_pings(scenario) {
-        missing.push(format!("kube-proxy in {mode} mode, on which it depends whether ping is answered"));
+    // Only ipvs makes an address one of the node's own, which then answers ping.
+    let asked_for_ipvs = scenario.cluster.kube_proxy.mode == ProxyMode::Ipvs;
+    if asked_for_ipvs != (bench.proxy == Proxy::Ipvs) && asks_for_pings(scenario) {
+        let mode = if asked_for_ipvs { "ipvs" } else { "another than ipvs" };
+        missing.push(format!("kube-proxy's mode {mode}, on which it depends whether ping is answered"));
     }
     let actions = scenario.timeline.iter().flat_map(|step| &step.actions);
     let beyond: BTreeSet<_> = actions.filter(|action| !can_do(action, scenario)).map(|action| action.key()).collect();
