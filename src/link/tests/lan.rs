@@ -65,6 +65,8 @@ impl Lan {
             ip("address add 192.0.2.2/24 dev wire0");
             ip("link set wire0 up");
         });
+        until_frames_pass("nic0");
+        this.at_far_end(|| until_frames_pass("wire0"));
         this
     }
 
@@ -88,10 +90,25 @@ pub(crate) fn open(name: &str) -> Nic {
     Nic::open(&InterfaceName::from(name)).expect("root may open a card")
 }
 
-/// Runs `ip` in the namespace that the thread is in.
-pub(crate) fn ip(arguments: &str) {
+/// Waits until the kernel has noticed the carrier: until then it has no queue for the card (`noop`), and drops what is sent without a word. It looks once a
+/// second at the most (net/core/link_watch.c).
+fn until_frames_pass(card: &str) {
+    let start = std::time::Instant::now();
+    loop {
+        let shown = ip(&format!("link show {card}"));
+        if shown.contains("state UP") && !shown.contains("qdisc noop ") {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "no carrier: {shown}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs `ip` in the namespace that the thread is in. What it printed.
+pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Waits for the next frame that the card hands up.

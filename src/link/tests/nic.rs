@@ -94,7 +94,13 @@ fn a_group_is_joined_reported_and_left_and_that_needs_no_capability() {
         assert!(!listens_to(group));
         assert_eq!(nic.join(group), Ok(()));
         drop(nic);
-        assert!(!listens_to(group), "a card that is closed leaves its groups");
+        // A process that another test is just starting may hold the socket for a moment longer.
+        let left = async {
+            while listens_to(group) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, left).await.expect("a card that is closed leaves its groups");
     });
 }
 
