@@ -69,8 +69,10 @@ pub struct Watch<K> {
     /// The pause before the next attempt.
     pause: Option<LocalFuture<'static>>,
     backoff: Backoff,
-    /// What is known, by namespace and name.
-    known: BTreeMap<Key, K>,
+    /// What is known, by namespace and name. Boxed, because half of a tree's places are empty.
+    known: BTreeMap<Key, Box<K>>,
+    /// Takes off a known object what nobody looks up later.
+    slim: fn(&mut K),
     /// What the list under way has held so far; `None` outside a list.
     listed: Option<BTreeSet<Key>>,
     /// A list in which something was missing, asked for again: not older than all that was seen.
@@ -109,12 +111,20 @@ where
             pause: None,
             backoff,
             known: BTreeMap::new(),
+            slim: |_| {},
             listed: None,
             recheck: None,
             newest: Version::default(),
             away: None,
             pending: VecDeque::new(),
         }
+    }
+
+    /// Keeps of each object only what `slim` leaves on it, and its metadata's names and versions at least. Deltas have all but those of deletions found by a list.
+    #[must_use]
+    pub fn keeping(mut self, slim: fn(&mut K)) -> Self {
+        self.slim = slim;
+        self
     }
 
     /// The next difference.
@@ -152,23 +162,24 @@ where
 
     /// What is known, in the order of namespace and name. Complete after the first [`Delta::Synced`].
     pub fn objects(&self) -> impl Iterator<Item = &K> {
-        self.known.values()
+        self.known.values().map(AsRef::as_ref)
     }
 
     /// The object of this namespace (empty for cluster-scoped kinds) and name, as last known.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&K> {
-        self.known.get(&(namespace.to_owned(), name.to_owned()))
+        self.known.get(&(namespace.to_owned(), name.to_owned())).map(AsRef::as_ref)
     }
 
     /// Takes in what the API answered to a write of our own, which may be ahead of the watch. True if it is news; no delta comes for it then.
     /// An answer that comes after the object's end, or its successor's beginning, is none.
     pub fn learn(&mut self, mut object: K) -> bool {
         let Some(known) = self.known.get_mut(&key(&object)) else { return false };
-        if known.meta().uid != object.meta().uid || !is_older(known, &object) {
+        if known.meta().uid != object.meta().uid || !is_older(&**known, &object) {
             return false;
         }
         object.meta_mut().managed_fields = None;
-        *known = object.clone();
+        **known = object.clone();
+        (self.slim)(known);
         self.see(&object);
         true
     }
@@ -190,7 +201,7 @@ where
             watcher::Event::Delete(object) => {
                 self.see(&object);
                 // A watch that lags may tell of the end of an object whose successor is known.
-                if self.known.get(&key(&object)).is_none_or(|known| !is_older(&object, known)) {
+                if self.known.get(&key(&object)).is_none_or(|known| !is_older(&object, &**known)) {
                     self.known.remove(&key(&object));
                     self.pending.push_back(Delta::Deleted(object));
                 }
@@ -204,9 +215,11 @@ where
         let key = key(&object);
         self.see(&object);
         // What is older came late: the answer to a write of our own overtook it, or the API server lags. Versions count through re-creations.
-        let news = self.known.get(&key).is_none_or(|known| is_older(known, &object));
+        let news = self.known.get(&key).is_none_or(|known| is_older(&**known, &object));
         if news {
-            self.known.insert(key, object.clone());
+            let mut kept = Box::new(object.clone());
+            (self.slim)(&mut kept);
+            self.known.insert(key, kept);
             self.pending.push_back(Delta::Applied(object));
         }
     }
@@ -233,7 +246,7 @@ where
         list.into_iter().for_each(|object| self.apply(object));
         let gone: Vec<Key> = self.known.keys().filter(|key| !listed.contains(*key)).cloned().collect();
         for key in gone {
-            self.pending.extend(self.known.remove(&key).map(Delta::Deleted));
+            self.pending.extend(self.known.remove(&key).map(|object| Delta::Deleted(*object)));
         }
         self.complete();
     }

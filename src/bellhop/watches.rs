@@ -14,7 +14,7 @@ use bellhop_core::object::{EndpointSlice, Kind, Namespace, Node, Pool, Service};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::api::discovery::v1 as discovery;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use rand::SeedableRng;
@@ -83,7 +83,7 @@ impl Watches {
                 stream(),
             ),
             services: Watch::new(Api::all(client.clone()), clock.clone(), stream()),
-            slices: Watch::with_config(Api::all(client.clone()), of_services, clock.clone(), stream()),
+            slices: Watch::with_config(Api::all(client.clone()), of_services, clock.clone(), stream()).keeping(name_alone),
             lease: Watch::with_config(Api::namespaced(client.clone(), namespace), only_ours, clock.clone(), stream()),
             namespaces: Watch::new(Api::all(client.clone()), clock.clone(), stream()),
         }
@@ -162,6 +162,15 @@ impl Watches {
         let parsed = parse::service(&service);
         self.services.learn(service).then_some(Input::Service(parsed))
     }
+}
+
+/// The core has what a slice says; that it is gone is all that is still to be told of it. There are as many as Services, and more.
+fn name_alone(slice: &mut discovery::EndpointSlice) {
+    let ObjectMeta { namespace, name, uid, resource_version, .. } = std::mem::take(&mut slice.metadata);
+    *slice = discovery::EndpointSlice {
+        metadata: ObjectMeta { namespace, name, uid, resource_version, ..Default::default() },
+        ..Default::default()
+    };
 }
 
 /// What is left of a delta when outages are said.
