@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// The image's binary is linked with musl, whose allocator holds three times what 10,000 Services need (`.ci/footprint` measures it).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match bellhop::cli::main() {
         Ok(code) => code,
