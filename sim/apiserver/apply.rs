@@ -1,7 +1,7 @@
 //! Server-side apply: a manager says what it wants, and owns exactly that.
 //!
-//! Ownership is by leaf, kept in `metadata.managedFields` in the FieldsV1 form. Lists merge by the keys of `patch::strategic`; lists of
-//! custom kinds are atomic (their `x-kubernetes-list-map-keys` are not read yet). **Objects that nobody ever applied carry no
+//! Ownership is by leaf, kept in `metadata.managedFields` in the FieldsV1 form. Lists merge by the keys of `patch::strategic`, those of
+//! custom kinds as their CRD says (`x-kubernetes-list-type`). **Objects that nobody ever applied carry no
 //! managedFields**: the first apply attributes what is there to `before-first-apply`, as a real server does for objects of old.
 //! Read "Server-Side Apply" of the Kubernetes documentation first.
 
@@ -12,10 +12,12 @@ use serde_json::{Map, Value, json};
 
 use crate::clock;
 use crate::dispatch;
-use crate::engine::{Engine, from_storage};
+use crate::engine::Engine;
 use crate::object;
 use crate::patch::strategic::{ListKind, list_kind};
+use crate::registry::Kind;
 use crate::request::Request;
+use crate::schema::ListType;
 use crate::status::{ApiError, FieldError};
 use crate::write::{self, Call};
 
@@ -28,9 +30,7 @@ pub(crate) fn apply(engine: &mut Engine, call: &mut Call<'_>, request: &Request)
     let kind = call.kind;
     if request.query.get("fieldManager").is_empty() {
         let error = FieldError::required("fieldManager", "is required for apply patch");
-        let mut invalid = ApiError::bad_request(format!("PatchOptions.meta.k8s.io \"\" is invalid: {}", error.sentence()));
-        (invalid.code, invalid.reason) = (422, "Invalid");
-        return Err(invalid);
+        return Err(ApiError::invalid_options("PatchOptions", &error));
     }
     let force = request.query.flag("force").unwrap_or(false);
     let mut config = dispatch::yaml(&request.body).map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
@@ -42,7 +42,12 @@ pub(crate) fn apply(engine: &mut Engine, call: &mut Call<'_>, request: &Request)
     }
     let name = call.path.name.clone();
     object::metadata_mut(&mut config).entry("name").or_insert_with(|| json!(name));
-    let leaves = leaves_of(&kind.kind, &config, kind.custom.is_some());
+    refuse_untyped(call, &config)?;
+    if object::name(&config) != name {
+        let given = object::name(&config);
+        return Err(ApiError::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})")));
+    }
+    let leaves = leaves_of(kind, &config);
     let me = Owner { manager: call.manager.clone(), operation: "Apply", subresource: call.path.subresource.clone() };
     if engine.store.get(&kind.storage, &call.key()).is_none() {
         if !call.path.subresource.is_empty() {
@@ -56,10 +61,14 @@ pub(crate) fn apply(engine: &mut Engine, call: &mut Call<'_>, request: &Request)
     let now = engine.now;
     let manager = call.manager.clone();
     let updated = write::update(engine, call, |current| {
+        if !object::uid(&config).is_empty() && object::uid(&config) != object::uid(current) {
+            let error = FieldError::invalid("metadata.uid", &config["metadata"]["uid"], "field is immutable");
+            return Err(ApiError::invalid(kind, &name, &[error]));
+        }
         let mut managers = Managers::read(current);
         if managers.0.is_empty() {
             let before = Owner { manager: "before-first-apply".to_owned(), operation: "Update", subresource: String::new() };
-            managers.set(&before, leaves_of(&kind.kind, current, kind.custom.is_some()));
+            managers.set(&before, leaves_of(kind, current));
         }
         let conflicts = managers.conflicts(&me, &leaves, &config, current);
         if !conflicts.is_empty() && !force {
@@ -67,7 +76,7 @@ pub(crate) fn apply(engine: &mut Engine, call: &mut Call<'_>, request: &Request)
         }
         managers.take_from_others(&me, &leaves, &config, current);
         let mut wished = current.clone();
-        overlay(&kind.kind, &mut Vec::new(), &mut wished, &config, kind.custom.is_some());
+        overlay(kind, &mut Vec::new(), &mut wished, &config);
         let given_up = managers.of(&me).difference(&leaves).filter(|leaf| !managers.owned_by_other(&me, leaf)).cloned().collect::<Vec<_>>();
         given_up.iter().for_each(|leaf| remove_leaf(&mut wished, leaf));
         managers.set(&me, leaves.clone());
@@ -87,8 +96,7 @@ pub(crate) fn track_update(call: &Call<'_>, now: Timestamp, new: &mut Value, old
     if object::at(old, &["metadata", "managedFields"]).is_none() || Managers::read(new).0 != Managers::read(old).0 {
         return;
     }
-    let custom = call.kind.custom.is_some();
-    let (before, after) = (leaves_of(&call.kind.kind, old, custom), leaves_of(&call.kind.kind, new, custom));
+    let (before, after) = (leaves_of(call.kind, old), leaves_of(call.kind, new));
     let changed: Leaves = after.iter().filter(|leaf| value_at(new, leaf) != value_at(old, leaf)).cloned().collect();
     let mut managers = Managers::read(old);
     let me = Owner { manager: call.manager.clone(), operation: "Update", subresource: call.path.subresource.clone() };
@@ -101,17 +109,13 @@ pub(crate) fn track_update(call: &Call<'_>, now: Timestamp, new: &mut Value, old
 }
 
 fn create(engine: &mut Engine, call: &mut Call<'_>, config: Value, managers: &Managers) -> Result<Value, ApiError> {
-    let (kind, now, dry_run) = (call.kind, engine.now, call.dry_run);
+    let mut owned = json!({});
+    managers.write(&mut owned, &call.kind.api_version(), engine.now, &call.manager);
+    call.owners = owned["metadata"].get("managedFields").cloned();
     let verb = std::mem::replace(&mut call.verb, "create");
-    let created = write::create(engine, call, config)?;
+    let created = write::create(engine, call, config);
     call.verb = verb;
-    if dry_run {
-        return Ok(created);
-    }
-    // The second half of the same write: who owns it.
-    let mut stored = engine.store.get(&kind.storage, &call.key()).map(|object| from_storage(kind, object)).unwrap_or(created);
-    managers.write(&mut stored, &kind.api_version(), now, &call.manager);
-    write::store(engine, call, &call.key(), stored)
+    created
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +155,12 @@ impl Managers {
         let differs = |leaf: &&Leaf| value_at(config, leaf) != value_at(current, leaf);
         let others = self.0.iter().filter(|(owner, _)| owner != me && !(owner.manager == me.manager && owner.operation == "Apply"));
         others
-            .flat_map(|(owner, leaves)| leaves.intersection(wanted).filter(differs).map(|leaf| (owner.describe(), dotted(leaf))))
+            .flat_map(|(owner, leaves)| {
+                leaves
+                    .intersection(wanted)
+                    .filter(differs)
+                    .map(|leaf| (owner.describe(object::text(config, &["apiVersion"])), dotted(leaf)))
+            })
             .collect()
     }
 
@@ -169,7 +178,9 @@ impl Managers {
             let same = old.iter().find(|entry| Owner::read(entry) == *owner && entry["fieldsV1"] == fields && owner.manager != manager);
             same.cloned().unwrap_or_else(|| owner.entry(api_version, now, &fields))
         });
-        let entries: Vec<Value> = entries.collect();
+        let mut entries: Vec<Value> = entries.collect();
+        let text = |entry: &Value, key: &str| object::text(entry, &[key]).to_owned();
+        entries.sort_by_key(|entry| ["operation", "time", "manager", "apiVersion", "subresource"].map(|key| text(entry, key)));
         object::metadata_mut(object).insert("managedFields".to_owned(), json!(entries));
     }
 }
@@ -184,12 +195,10 @@ impl Owner {
         }
     }
 
-    fn describe(&self) -> String {
-        if self.subresource.is_empty() {
-            self.manager.clone()
-        } else {
-            format!("{}\" with subresource \"{}", self.manager, self.subresource)
-        }
+    fn describe(&self, api_version: &str) -> String {
+        let subresource = if self.subresource.is_empty() { String::new() } else { format!(" with subresource {:?}", self.subresource) };
+        let version = if self.operation == "Update" { format!(" using {api_version}") } else { String::new() };
+        format!("{:?}{subresource}{version}", self.manager)
     }
 
     fn entry(&self, api_version: &str, now: Timestamp, fields: &Value) -> Value {
@@ -204,10 +213,19 @@ impl Owner {
     }
 }
 
+/// A field that the schema does not have is no field that anybody can own.
+fn refuse_untyped(call: &Call<'_>, config: &Value) -> Result<(), ApiError> {
+    let kind = call.kind;
+    let unknown = kind.schema.as_ref().map(|schema| schema.prune(&mut config.clone())).unwrap_or_default();
+    let Some(first) = unknown.first() else { return Ok(()) };
+    let object = format!("{}/{}; {}, Kind={}", call.path.namespace, object::name(config), kind.api_version(), kind.kind);
+    Err(ApiError::plain(format!("failed to create typed patch object ({object}): .{first}: field not declared in schema")))
+}
+
 /// The leaves of an object; identity and system metadata are nobody's.
-fn leaves_of(kind: &str, object: &Value, custom: bool) -> Leaves {
+fn leaves_of(kind: &Kind, object: &Value) -> Leaves {
     let mut leaves = Leaves::new();
-    collect(kind, object, &mut Vec::new(), &mut Vec::new(), custom, &mut leaves);
+    collect(kind, object, &mut Vec::new(), &mut Vec::new(), &mut leaves);
     let system = [
         "name",
         "namespace",
@@ -229,26 +247,26 @@ fn leaves_of(kind: &str, object: &Value, custom: bool) -> Leaves {
     leaves
 }
 
-fn collect(kind: &str, value: &Value, names: &mut Vec<String>, leaf: &mut Leaf, custom: bool, leaves: &mut Leaves) {
+fn collect(kind: &Kind, value: &Value, names: &mut Vec<String>, leaf: &mut Leaf, leaves: &mut Leaves) {
     match value {
-        Value::Object(map) if !map.is_empty() => {
+        Value::Object(map) if !map.is_empty() && !is_atomic_map(kind, names) => {
             for (key, child) in map {
                 names.push(key.clone());
                 leaf.push(format!("f:{key}"));
-                collect(kind, child, names, leaf, custom, leaves);
+                collect(kind, child, names, leaf, leaves);
                 leaf.pop();
                 names.pop();
             }
         }
-        Value::Array(items) => match keys_of(kind, names, custom) {
-            ListKind::Keyed(key) if !items.is_empty() && items.iter().all(|item| item.get(key).is_some()) => {
+        Value::Array(items) => match list_type(kind, names) {
+            ListType::Map(keys) if !items.is_empty() && items.iter().all(|item| key_of(item, &keys).is_some()) => {
                 for item in items {
-                    leaf.push(format!("k:{}", json!({key: item[key]})));
-                    collect(kind, item, names, leaf, custom, leaves);
+                    leaf.push(format!("k:{}", key_of(item, &keys).unwrap_or_default()));
+                    collect(kind, item, names, leaf, leaves);
                     leaf.pop();
                 }
             }
-            ListKind::Set if !items.is_empty() => {
+            ListType::Set if !items.is_empty() => {
                 for item in items {
                     leaf.push(format!("v:{item}"));
                     leaves.insert(leaf.clone());
@@ -262,37 +280,69 @@ fn collect(kind: &str, value: &Value, names: &mut Vec<String>, leaf: &mut Leaf, 
     }
 }
 
-fn keys_of(kind: &str, names: &[String], custom: bool) -> ListKind {
+/// How a list merges when it is applied. Ports have one key more than in a strategic patch, and so has what spreads over a topology.
+fn list_type(kind: &Kind, names: &[String]) -> ListType {
     let metadata = names.first().is_some_and(|name| name == "metadata");
-    if custom && !metadata { ListKind::Atomic } else { list_kind(kind, names) }
+    if let (Some(schema), true, false) = (&kind.schema, kind.custom.is_some(), metadata) {
+        return schema.list_keys(names);
+    }
+    let second = |key: &str| match key {
+        "port" | "containerPort" => Some("protocol"),
+        "topologyKey" => Some("whenUnsatisfiable"),
+        _ => None,
+    };
+    match list_kind(&kind.kind, names) {
+        ListKind::Atomic => ListType::Atomic,
+        ListKind::Set => ListType::Set,
+        ListKind::Keyed(key) => ListType::Map([Some(key), second(key)].into_iter().flatten().map(str::to_owned).collect()),
+    }
+}
+
+/// Selectors are one value each.
+fn is_atomic_map(kind: &Kind, names: &[String]) -> bool {
+    let last = names.last().map(String::as_str).unwrap_or_default();
+    kind.custom.is_none() && matches!(last, "selector" | "labelSelector" | "nodeSelector") && names.len() > 1
+}
+
+/// An item's identity; a protocol that is not said is TCP.
+fn key_of(item: &Value, keys: &[String]) -> Option<Value> {
+    let value = |key: &String| item.get(key).cloned().or_else(|| (key == "protocol").then(|| json!("TCP")));
+    keys.iter().map(|key| Some((key.clone(), value(key)?))).collect::<Option<Map<_, _>>>().map(Value::Object)
+}
+
+/// Whether an item is the one that a `k:` step names.
+fn has_key(item: &Value, key: &Map<String, Value>) -> bool {
+    let keys: Vec<String> = key.keys().cloned().collect();
+    key_of(item, &keys).is_some_and(|own| own.as_object() == Some(key))
 }
 
 /// Lays the applied configuration over the object.
-fn overlay(kind: &str, names: &mut Vec<String>, target: &mut Value, config: &Value, custom: bool) {
+fn overlay(kind: &Kind, names: &mut Vec<String>, target: &mut Value, config: &Value) {
     match config {
+        Value::Object(_) if is_atomic_map(kind, names) => *target = config.clone(),
         Value::Object(fields) => {
             if !target.is_object() {
                 *target = Value::Object(Map::new());
             }
             for (key, value) in fields {
                 names.push(key.clone());
-                overlay(kind, names, &mut target[key.as_str()], value, custom);
+                overlay(kind, names, &mut target[key.as_str()], value);
                 names.pop();
             }
         }
         Value::Array(items) => {
-            let keyed = keys_of(kind, names, custom);
-            let (Some(list), false) = (target.as_array_mut(), keyed == ListKind::Atomic) else {
+            let keyed = list_type(kind, names);
+            let (Some(list), false) = (target.as_array_mut(), keyed == ListType::Atomic) else {
                 *target = config.clone();
                 return;
             };
             for item in items {
-                let same = |old: &&mut Value| match keyed {
-                    ListKind::Keyed(key) => old.get(key).is_some() && old.get(key) == item.get(key),
+                let same = |old: &&mut Value| match &keyed {
+                    ListType::Map(keys) => key_of(old, keys).is_some() && key_of(old, keys) == key_of(item, keys),
                     _ => **old == *item,
                 };
                 match list.iter_mut().find(same) {
-                    Some(old) => overlay(kind, names, old, item, custom),
+                    Some(old) => overlay(kind, names, old, item),
                     None => list.push(item.clone()),
                 }
             }
@@ -306,7 +356,7 @@ fn value_at<'a>(object: &'a Value, leaf: &[String]) -> Option<&'a Value> {
         ("f", name) => value.get(name),
         ("k", key) => {
             let key: Map<String, Value> = serde_json::from_str(key).ok()?;
-            value.as_array()?.iter().find(|item| key.iter().all(|(name, wanted)| item.get(name) == Some(wanted)))
+            value.as_array()?.iter().find(|item| has_key(item, &key))
         }
         (_, text) => value.as_array()?.iter().find(|item| is_written(item, text)),
     })
@@ -329,7 +379,7 @@ fn remove_leaf(object: &mut Value, leaf: &[String]) {
         }
         (Some(("k", key)), Value::Array(list)) => {
             let Ok(key) = serde_json::from_str::<Map<String, Value>>(key) else { return };
-            let found = list.iter().position(|item| key.iter().all(|(name, wanted)| item.get(name) == Some(wanted)));
+            let found = list.iter().position(|item| has_key(item, &key));
             let Some(index) = found else { return };
             if !rest.is_empty() {
                 remove_leaf(&mut list[index], rest);
@@ -390,7 +440,12 @@ fn from_fields(fields: &Value) -> Leaves {
 fn dotted(leaf: &[String]) -> String {
     leaf.iter().fold(String::new(), |path, step| match step.split_once(':') {
         Some(("f", name)) => format!("{path}.{name}"),
-        Some((_, item)) => format!("{path}[{}]", item.trim_start_matches('{').trim_end_matches('}').replace(':', "=").replacen('"', "", 2)),
+        Some(("k", key)) => {
+            let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
+            let parts: Vec<String> = key.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{path}[{}]", parts.join(","))
+        }
+        Some((_, item)) => format!("{path}[={item}]"),
         None => path,
     })
 }
@@ -398,11 +453,13 @@ fn dotted(leaf: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry;
 
     #[test]
     fn leaves_survive_the_way_through_fields_v1() {
         let deployment = json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
-        let leaves = leaves_of("Deployment", &deployment, false);
+        let kind = registry::builtin("apps", "v1", "deployments").expect("deployments are built in");
+        let leaves = leaves_of(&kind, &deployment);
         assert_eq!(leaves.len(), 3);
         assert_eq!(from_fields(&to_fields(&leaves)), leaves);
     }
@@ -410,7 +467,8 @@ mod tests {
     #[test]
     fn a_given_up_item_leaves_the_list() {
         let mut object = json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}]}});
-        let leaves = leaves_of("Pod", &json!({"spec": {"containers": [{"name": "b", "image": "y"}]}}), false);
+        let kind = registry::builtin("", "v1", "pods").expect("pods are built in");
+        let leaves = leaves_of(&kind, &json!({"spec": {"containers": [{"name": "b", "image": "y"}]}}));
         leaves.iter().for_each(|leaf| remove_leaf(&mut object, leaf));
         assert_eq!(object, json!({"spec": {"containers": [{"name": "a", "image": "x"}]}}));
     }

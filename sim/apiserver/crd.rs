@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::ClientName;
 use crate::clock;
 use crate::engine::{Actor, Engine};
 use crate::names::{self, NameRule};
@@ -16,6 +15,7 @@ use crate::registry::{self, Custom, Kind, PrinterColumn, Scale};
 use crate::schema::Schema;
 use crate::status::FieldError;
 use crate::store::{Change, GroupResource, ObjectKey};
+use crate::{ClientName, cel};
 
 /// Reads a stored change: a CRD's kinds come, change or go.
 pub(crate) fn note(engine: &mut Engine, change: &Change) {
@@ -110,6 +110,15 @@ pub(crate) fn validate(engine: &Engine, crd: &Value) -> Vec<FieldError> {
         errors.push(FieldError::unsupported("spec.conversion.strategy", &crd["spec"]["conversion"]["strategy"], &["None"]));
     }
     errors.extend(version_errors(crd));
+    for (index, stored) in object::list(crd, &["status", "storedVersions"]).iter().enumerate() {
+        if object::list(crd, &["spec", "versions"]).iter().all(|version| version["name"] != *stored) {
+            let name = stored.as_str().unwrap_or_default();
+            let detail = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            errors.push(FieldError::invalid(format!("status.storedVersions[{index}]"), stored, detail));
+        }
+    }
     let kind = text(&["spec", "names", "kind"]);
     let taken = engine.custom.values().any(|known| known.group == group && known.plural != plural && known.kind == kind);
     if taken {
@@ -135,10 +144,15 @@ fn version_errors(crd: &Value) -> Vec<FieldError> {
         }
         let schema = object::at(version, &["schema", "openAPIV3Schema"]);
         let Some(schema) = schema else {
-            errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required"));
+            errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), ""));
             continue;
         };
-        let at = format!("{path}.schema.openAPIV3Schema");
+        // One schema for all versions is the CRD's own, and named so.
+        let shared = versions.iter().all(|other| other["schema"] == version["schema"]);
+        if shared && index > 0 {
+            continue;
+        }
+        let at = if shared { "spec.validation.openAPIV3Schema".to_owned() } else { format!("{path}.schema.openAPIV3Schema") };
         if schema["type"] != "object" {
             errors.push(FieldError::invalid(format!("{at}.type"), &schema["type"], "must be object at the root"));
         }
@@ -160,6 +174,23 @@ fn structural_errors(schema: &Value, path: &str, depth: usize, errors: &mut Vec<
     if schema["type"] == "array" && !schema["items"].is_object() {
         errors.push(FieldError::required(format!("{path}.items"), "must be specified"));
     }
+    if schema["uniqueItems"] == true {
+        let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+        errors.push(FieldError::forbidden(format!("{path}.uniqueItems"), detail));
+    }
+    if schema["properties"].is_object() && object::at(schema, &["additionalProperties"]).is_some() {
+        let detail = "additionalProperties and properties are mutual exclusive";
+        errors.push(FieldError::forbidden(format!("{path}.additionalProperties"), detail));
+    }
+    if let Some(default) = object::at(schema, &["default"]) {
+        // At the top of a value of its own: what the default says below it is named from here.
+        let wrong = Schema::custom(schema).validate(default).into_iter();
+        errors.extend(wrong.map(|error| {
+            let below = if error.path.is_empty() { String::new() } else { format!(".{}", error.path) };
+            FieldError { path: format!("{path}.default{below}"), ..error }
+        }));
+    }
+    errors.extend(cel::refuse(schema, path));
     if depth > 64 {
         errors.push(FieldError::forbidden(path, "is nested too deeply"));
         return;

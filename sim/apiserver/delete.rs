@@ -12,7 +12,7 @@ use crate::dispatch;
 use crate::engine::{Actor, Engine, from_storage, to_storage};
 use crate::registry::{self, Kind};
 use crate::request::{Request, ResourcePath};
-use crate::status::ApiError;
+use crate::status::{ApiError, FieldError};
 use crate::store::{GroupResource, ObjectKey};
 use crate::write::Call;
 use crate::{ClientName, object, read};
@@ -41,6 +41,10 @@ impl Options {
     /// Reads a DELETE's options; the body wins over the query.
     pub(crate) fn read(request: &Request) -> Result<Self, ApiError> {
         let body = if request.body.is_empty() { json!({}) } else { dispatch::body_object(request)? };
+        let kind = object::text(&body, &["kind"]);
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(ApiError::bad_request(format!("unable to decode DeleteOptions from a {kind}")));
+        }
         Self::of(&body, request)
     }
 
@@ -55,8 +59,22 @@ impl Options {
             "Background" => Propagation::Background,
             "" if orphan == Some(true) => Propagation::Orphan,
             "" => Propagation::Background,
-            other => return Err(ApiError::bad_request(format!("propagationPolicy: Unsupported value: {other:?}"))),
+            other => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                return Err(ApiError::invalid_options(
+                    "DeleteOptions",
+                    &FieldError::unsupported("propagationPolicy", &json!(other), &known),
+                ));
+            }
         };
+        if orphan.is_some() && (body["propagationPolicy"].is_string() || !from_query.is_empty()) {
+            let error = FieldError::invalid(
+                "propagationPolicy",
+                &body["propagationPolicy"],
+                "orphanDependents and deletionPropagation cannot be both set",
+            );
+            return Err(ApiError::invalid_options("DeleteOptions", &error));
+        }
         let grace_seconds = match body["gracePeriodSeconds"].as_i64() {
             Some(seconds) => Some(seconds),
             None => query.number("gracePeriodSeconds")?.and_then(|seconds| i64::try_from(seconds).ok()),
@@ -74,11 +92,11 @@ pub(crate) fn delete(engine: &mut Engine, call: &Call<'_>, options: &Options) ->
     let stored = engine.store.get(&kind.storage, &key).cloned().ok_or_else(|| ApiError::not_found(kind, &key.name))?;
     check(kind, &key, &stored, options)?;
     if options.dry_run || call.dry_run {
-        return Ok(gone(kind, &from_storage(kind, &stored)));
+        return Ok(gone(engine, kind, &from_storage(kind, &stored)));
     }
     let object = begin(engine, &call.actor(), kind, &key, &stored, options);
     let last = from_storage(kind, &object);
-    if engine.store.get(&kind.storage, &key).is_some() { Ok(last) } else { Ok(gone(kind, &last)) }
+    if engine.store.get(&kind.storage, &key).is_some() { Ok(last) } else { Ok(gone(engine, kind, &last)) }
 }
 
 /// DELETE of a collection.
@@ -100,9 +118,10 @@ pub(crate) fn finish(engine: &mut Engine, call: &Call<'_>, key: &ObjectKey, new:
     if call.dry_run {
         return Ok(new);
     }
-    // As in a real server the update itself is not stored: watchers see one DELETED event, with the last stored state.
+    // As in a real server the update itself is not stored: watchers see one DELETED event, with the last stored state. The answer is the update.
     let actor = Actor { verb: "delete", ..call.actor() };
-    Ok(engine.remove(&actor, call.kind, key).map_or(new, |last| from_storage(call.kind, &last)))
+    engine.remove(&actor, call.kind, key);
+    Ok(new)
 }
 
 /// Whether a deleting object without finalizers may be removed: a Pod waits for its kubelet, a Namespace for its content.
@@ -132,15 +151,18 @@ fn collector() -> Actor {
 fn check(kind: &Kind, key: &ObjectKey, stored: &Value, options: &Options) -> Result<(), ApiError> {
     let (uid, version) = (object::uid(stored), object::resource_version(stored));
     if !options.uid.is_empty() && options.uid != uid {
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {uid}", options.uid);
-        return Err(ApiError::conflict(kind, &key.name, &why));
+        let why = format!(
+            "the UID in the precondition ({}) does not match the UID in record ({uid}). The object might have been deleted and then recreated",
+            options.uid
+        );
+        return Err(ApiError::conflict_of_kind(kind, &key.name, &why));
     }
     if !options.resource_version.is_empty() && options.resource_version != version {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {version}",
+            "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). The object might have been modified",
             options.resource_version
         );
-        return Err(ApiError::conflict(kind, &key.name, &why));
+        return Err(ApiError::conflict_of_kind(kind, &key.name, &why));
     }
     let kept = ["default", "kube-system", "kube-public"].contains(&key.name.as_str());
     if kind.kind == "Namespace" && kept {
@@ -340,9 +362,14 @@ fn finish_namespace(engine: &mut Engine, namespace: &str) {
 }
 
 /// What DELETE answers when the object is gone: Pods and Services come back whole, of the rest a `Status` says so.
-fn gone(kind: &Kind, last: &Value) -> Value {
-    if matches!(kind.kind.as_str(), "Pod" | "Service" | "ServiceAccount") {
+fn gone(engine: &Engine, kind: &Kind, last: &Value) -> Value {
+    if matches!(kind.kind.as_str(), "Service" | "ServiceAccount") && kind.custom.is_none() {
         return to_storage(kind, last.clone());
+    }
+    if matches!(kind.kind.as_str(), "Pod" | "CustomResourceDefinition") && kind.custom.is_none() {
+        let mut last = last.clone();
+        mark(engine, kind, &mut last, 0);
+        return last;
     }
     let mut details = json!({"name": object::name(last), "kind": kind.plural, "uid": object::uid(last)});
     if !kind.group.is_empty() {
@@ -365,6 +392,7 @@ pub(crate) fn evict(engine: &mut Engine, call: &Call<'_>, body: &Value) -> Resul
         dry_run: call.dry_run,
         validation: call.validation,
         warnings: Vec::new(),
+        owners: None,
     };
     delete(engine, &call, &options)?;
     Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))

@@ -8,18 +8,21 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::engine::Engine;
 use crate::registry::{Kind, VERBS};
 use crate::request::Request;
 
-/// The version that the server says it is: k8s-openapi's oldest feature, whose kinds it serves.
-const MINOR: &str = "33";
+/// The version that the server says it is: that of the real server whose recorded answers it is held to (`sim/conformance`). Its built-in
+/// schemas are k8s-openapi's oldest (`v1_33`), which a newer server serves all of.
+const MINOR: &str = "36";
 
 /// Kinds by group and version, in the order of the kinds.
 type Groups = BTreeMap<String, BTreeMap<String, Vec<Arc<Kind>>>>;
 
 /// What a path that is no resource's says.
 pub(crate) struct Document {
+    pub(crate) code: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: Vec<u8>,
 }
@@ -27,7 +30,7 @@ pub(crate) struct Document {
 impl Document {
     /// A JSON document.
     pub(crate) fn json(value: &Value) -> Self {
-        Self { content_type: "application/json", body: value.to_string().into_bytes() }
+        Self { code: 200, content_type: "application/json", body: value.to_string().into_bytes() }
     }
 }
 
@@ -37,7 +40,9 @@ pub(crate) fn document(engine: &Engine, request: &Request) -> Option<Document> {
     let aggregated = request.accept.split(',').next().is_some_and(|first| first.contains("as=APIGroupDiscoveryList"));
     let parts: Vec<&str> = path.split('/').collect();
     let document = match parts.as_slice() {
-        ["healthz" | "readyz" | "livez", ..] => return Some(Document { content_type: "text/plain", body: b"ok".to_vec() }),
+        ["healthz" | "readyz" | "livez", ..] => {
+            return Some(Document { code: 200, content_type: "text/plain; charset=utf-8", body: b"ok".to_vec() });
+        }
         ["version"] => version(),
         ["api" | "apis"] if aggregated => return Some(aggregated_document(engine, parts[0] == "api")),
         ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
@@ -47,6 +52,7 @@ pub(crate) fn document(engine: &Engine, request: &Request) -> Option<Document> {
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named})
         }
         ["api", "v1"] => resources("v1", groups(engine).get("")?.get("v1")?),
+        ["apis", access::GROUP, "v1"] => access::resources(),
         ["apis", name] => group(name, groups(engine).get(*name)?),
         ["apis", name, version] => resources(&format!("{name}/{version}"), groups(engine).get(*name)?.get(*version)?),
         _ => return None,
@@ -56,7 +62,7 @@ pub(crate) fn document(engine: &Engine, request: &Request) -> Option<Document> {
 
 fn version() -> Value {
     json!({
-        "major": "1", "minor": MINOR, "gitVersion": format!("v1.{MINOR}.0+bellhop"), "gitCommit": "", "gitTreeState": "clean",
+        "major": "1", "minor": MINOR, "gitVersion": format!("v1.{MINOR}.3+bellhop"), "gitCommit": "", "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
     })
 }

@@ -2,6 +2,8 @@
 //!
 //! Verbs are elsewhere; this module knows the HTTP codes of success, tables, partial metadata and the Warning header.
 
+use std::sync::LazyLock;
+
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -10,9 +12,9 @@ use crate::record::Subject;
 use crate::registry::Kind;
 use crate::request::{Request, ResourcePath};
 use crate::server::{ApiServer, ResponseBody, full};
-use crate::status::ApiError;
+use crate::status::{ApiError, FieldError};
 use crate::write::{Call, FieldValidation};
-use crate::{delete, discovery, object, openapi, protobuf, read, subresource, table, watch, write};
+use crate::{access, delete, discovery, object, openapi, protobuf, read, registry, subresource, table, watch, write};
 
 /// A written answer: its code, its object and what to warn about.
 pub(crate) struct Answer {
@@ -23,12 +25,15 @@ pub(crate) struct Answer {
 
 /// Answers a request; refusals become `Status` bodies. `subject` gets the name of an object that is created.
 pub(crate) fn answer(server: &ApiServer, engine: &mut Engine, request: &Request, subject: &mut Subject) -> Response<ResponseBody> {
-    route(server, engine, request, subject).unwrap_or_else(|error| {
+    let response = route(server, engine, request, subject).unwrap_or_else(|error| {
         if subject.name.is_empty() {
             object::text(&error.details, &["name"]).clone_into(&mut subject.name);
         }
-        json_response(error.code, &error.to_status(), &[])
-    })
+        let kind = ResourcePath::parse(&request.path).and_then(|path| engine.kind(&path.group, &path.version, &path.plural));
+        json_response(error.code, &error.to_status(), kind.map(|kind| deprecated(&kind)).unwrap_or_default())
+    });
+    // HEAD has no body, whoever carries the answer.
+    if request.method == Method::HEAD { response.map(|_| full(Vec::new())) } else { response }
 }
 
 /// A JSON response.
@@ -37,6 +42,11 @@ pub(crate) fn json_response(code: u16, body: &Value, warnings: &[String]) -> Res
     object::write_json(&mut text, body);
     text.push(b'\n');
     text_response(code, "application/json", text, warnings)
+}
+
+/// What a path of no group and version comes out as, from the multiplexer below all APIs.
+fn page_not_found() -> Response<ResponseBody> {
+    text_response(404, "text/plain; charset=utf-8", b"404 page not found\n".to_vec(), &[])
 }
 
 fn text_response(code: u16, content_type: &str, body: Vec<u8>, warnings: &[String]) -> Response<ResponseBody> {
@@ -53,28 +63,42 @@ fn text_response(code: u16, content_type: &str, body: Vec<u8>, warnings: &[Strin
 fn route(server: &ApiServer, engine: &mut Engine, request: &Request, subject: &mut Subject) -> Result<Response<ResponseBody>, ApiError> {
     if let Some(document) = discovery::document(engine, request).or_else(|| openapi::document(engine, &request.path)) {
         return match request.method {
-            Method::GET | Method::HEAD => Ok(text_response(200, document.content_type, document.body, &[])),
+            Method::GET | Method::HEAD => Ok(text_response(document.code, document.content_type, document.body, &[])),
             _ => Err(ApiError::method_not_allowed()),
         };
     }
-    let path = ResourcePath::parse(&request.path).ok_or_else(ApiError::no_such_path)?;
-    let kind = engine.kind(&path.group, &path.version, &path.plural).ok_or_else(ApiError::no_such_path)?;
+    let Some(path) = ResourcePath::parse(&request.path) else { return Ok(page_not_found()) };
+    if let Some(answer) = access::answer(engine, &path, request) {
+        return answer.map(|(code, body)| json_response(code, &body, &[]));
+    }
+    let Some(kind) = engine.kind(&path.group, &path.version, &path.plural) else {
+        let of_the_server = registry::builtins().iter().any(|kind| kind.group == path.group);
+        return if of_the_server { Err(ApiError::no_such_path()) } else { Ok(page_not_found()) };
+    };
+    if !request.accepts_json() {
+        return Err(ApiError::not_acceptable());
+    }
     if !kind.namespaced && !path.namespace.is_empty() {
         return Err(ApiError::no_such_path());
     }
-    if kind.namespaced && path.namespace.is_empty() && (!path.name.is_empty() || request.method == Method::POST) {
+    if kind.namespaced && path.namespace.is_empty() && !path.name.is_empty() {
+        return Err(ApiError::no_such_path());
+    }
+    if request.method == Method::HEAD || (kind.namespaced && path.namespace.is_empty() && request.method == Method::POST) {
         return Err(ApiError::method_not_allowed());
     }
-    let watching = request.query.flag("watch").unwrap_or(false);
+    let watching = path.watching || (path.name.is_empty() && request.query.flag("watch").unwrap_or(false));
     match (request.method.as_str(), path.name.is_empty()) {
-        ("GET" | "HEAD", _) if watching => watch::start(server, engine, &kind, &path, request),
-        ("GET" | "HEAD", true) => list(engine, &kind, &path, request),
-        ("GET" | "HEAD", false) => {
+        ("GET", _) if watching => watch::start(server, engine, &kind, &path, request),
+        ("GET", true) => list(engine, &kind, &path, request),
+        ("GET", false) => {
             let object = match path.subresource.as_str() {
-                "" | "status" => read::get(engine, &kind, &path, engine.visible_revision(&request.client))?,
+                "status" if !kind.status => return Err(ApiError::no_such_path()),
+                "" | "status" => read::get(engine, &kind, &path, read::wanted_revision(engine, request)?)?,
                 _ => subresource::get(engine, &kind, &path)?,
             };
-            Ok(view(engine, &kind, &path, request, 200, &object, &[]))
+            judge_include(request)?;
+            Ok(view(engine, &kind, &path, request, 200, &object, deprecated(&kind)))
         }
         (method, _) => {
             let answer = mutate(engine, &kind, &path, request, method)?;
@@ -88,6 +112,7 @@ fn route(server: &ApiServer, engine: &mut Engine, request: &Request, subject: &m
 
 fn mutate(engine: &mut Engine, kind: &Kind, path: &ResourcePath, request: &Request, method: &str) -> Result<Answer, ApiError> {
     let mut call = Call::new(kind, path, request)?;
+    call.warnings.extend_from_slice(deprecated(kind));
     let (code, body) = match (method, path.name.is_empty(), path.subresource.as_str()) {
         ("POST", true, "") => (201, write::create(engine, &mut call, body_object(request)?)?),
         ("POST", false, sub) if !sub.is_empty() => subresource::post(engine, &mut call, body_object(request)?)?,
@@ -106,8 +131,9 @@ fn mutate(engine: &mut Engine, kind: &Kind, path: &ResourcePath, request: &Reque
 fn list(engine: &Engine, kind: &Kind, path: &ResourcePath, request: &Request) -> Result<Response<ResponseBody>, ApiError> {
     let listed = read::list(engine, kind, path, request)?;
     if request.wants_table() {
+        judge_include(request)?;
         let body = table::of_list(kind, &listed, engine.now, request.query.get("includeObject"));
-        return Ok(json_response(200, &body, &[]));
+        return Ok(json_response(200, &body, deprecated(kind)));
     }
     if request.wants_partial_metadata() {
         let items: Vec<Value> = listed.items.iter().map(|object| table::partial_metadata(object)).collect();
@@ -115,7 +141,23 @@ fn list(engine: &Engine, kind: &Kind, path: &ResourcePath, request: &Request) ->
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": listed.metadata(), "items": items});
         return Ok(json_response(200, &body, &[]));
     }
-    Ok(text_response(200, "application/json", listed.to_json(kind), &[]))
+    Ok(text_response(200, "application/json", listed.to_json(kind), deprecated(kind)))
+}
+
+/// What of its objects a table shows (`TableOptions`).
+fn judge_include(request: &Request) -> Result<(), ApiError> {
+    let include = request.query.get("includeObject");
+    if !request.wants_table() || matches!(include, "" | "None" | "Metadata" | "Object") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("unrecognized includeObject value: {include:?}")))
+}
+
+/// What a request for a kind that goes away is warned of.
+fn deprecated(kind: &Kind) -> &'static [String] {
+    static ENDPOINTS: LazyLock<[String; 1]> =
+        LazyLock::new(|| ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]);
+    if kind.kind == "Endpoints" && kind.custom.is_none() { &*ENDPOINTS } else { &[] }
 }
 
 /// Writes one object in the form the client asked for.
@@ -162,19 +204,30 @@ pub(crate) fn yaml(text: &[u8]) -> Result<Value, String> {
 impl<'a> Call<'a> {
     /// Reads what a writing request says beside its body.
     fn new(kind: &'a Kind, path: &'a ResourcePath, request: &Request) -> Result<Self, ApiError> {
+        let options = match request.method.as_str() {
+            "POST" => "CreateOptions",
+            "PUT" => "UpdateOptions",
+            "PATCH" => "PatchOptions",
+            _ => "DeleteOptions",
+        };
+        // apimachinery `validation.ValidateFieldManager`: FieldManagerMaxLength.
+        if request.query.get("fieldManager").len() > 128 {
+            let detail = "Too long: may not be more than 128 bytes".to_owned();
+            let error = FieldError { path: "fieldManager".to_owned(), reason: "FieldValueTooLong", detail };
+            return Err(ApiError::invalid_options(options, &error));
+        }
         let dry_run = match request.query.get("dryRun") {
             "" => false,
             "All" => true,
-            other => return Err(ApiError::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+            other => return Err(ApiError::invalid_options(options, &FieldError::unsupported("dryRun", &json!([other]), &["All"]))),
         };
         let validation = match request.query.get("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,
             "Strict" => FieldValidation::Strict,
             "Ignore" => FieldValidation::Ignore,
             other => {
-                return Err(ApiError::bad_request(format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                )));
+                let error = FieldError::unsupported("fieldValidation", &json!(other), &["", "Ignore", "Strict", "Warn"]);
+                return Err(ApiError::invalid_options(options, &error));
             }
         };
         let verb = match request.method.as_str() {
@@ -192,6 +245,7 @@ impl<'a> Call<'a> {
             dry_run,
             validation,
             warnings: Vec::new(),
+            owners: None,
         })
     }
 }

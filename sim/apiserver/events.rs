@@ -27,7 +27,12 @@ const RENAMED: [(&str, &str); 7] = [
 
 /// A stored Event in the shape of events.k8s.io/v1.
 pub(crate) fn to_events_v1(event: &Value) -> Value {
-    rename(event.clone(), "events.k8s.io/v1", RENAMED)
+    let mut event = rename(event.clone(), "events.k8s.io/v1", RENAMED);
+    if let Some(map) = event.as_object_mut() {
+        // Here they are left out where they are empty; in core/v1 they are not.
+        map.retain(|key, value| !(matches!(key.as_str(), "reportingController" | "reportingInstance") && value == ""));
+    }
+    event
 }
 
 /// An events.k8s.io/v1 Event as it is stored.

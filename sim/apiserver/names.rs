@@ -11,19 +11,16 @@ use crate::status::FieldError;
 pub(crate) enum NameRule {
     /// RFC 1123 subdomain, up to 253 characters: most kinds.
     Subdomain,
-    /// RFC 1123 label, up to 63 characters: namespaces.
+    /// RFC 1123 label, up to 63 characters: namespaces, and since 1.36 Services.
     Label,
-    /// RFC 1035 label, up to 63 characters, begins with a letter: Services.
-    Label1035,
     /// A path segment: roles and their bindings.
     PathSegment,
 }
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
 /// RFC 1123 label.
 pub(crate) fn is_label(text: &str) -> bool {
@@ -58,25 +55,88 @@ pub(crate) fn is_label_value(text: &str) -> bool {
 pub(crate) fn refuse(rule: NameRule, path: &str, name: &str) -> Option<FieldError> {
     let (fits, limit, sentence) = match rule {
         NameRule::Subdomain => (is_subdomain(name), 253, SUBDOMAIN),
+        NameRule::Label if name.contains('.') => (false, 63, "must not contain dots"),
         NameRule::Label => (is_label(name), 63, LABEL),
-        NameRule::Label1035 => (is_label_1035(name), 63, LABEL_1035),
-        NameRule::PathSegment => {
-            (!matches!(name, "." | "..") && !name.contains(['/', '%']), usize::MAX, "may not be '.' or '..' or contain '/' or '%'")
-        }
+        NameRule::PathSegment if matches!(name, "." | "..") => (false, usize::MAX, "may not be '.' or '..'"),
+        NameRule::PathSegment if name.contains('/') => (false, usize::MAX, "may not contain '/'"),
+        NameRule::PathSegment => (!name.contains('%'), usize::MAX, "may not contain '%'"),
     };
     let too_long = name.len() > limit;
     let sentence = if too_long { format!("must be no more than {limit} characters") } else { sentence.to_owned() };
     (!fits).then(|| FieldError::invalid(path, &json!(name), sentence))
 }
 
+/// Everything that is wrong with a `[prefix/]name` (`IsQualifiedName`).
+pub(crate) fn qualified_name_errors(text: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    let name = match text.split('/').collect::<Vec<_>>().as_slice() {
+        [name] => *name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                errors.push("prefix part must be non-empty".to_owned());
+            } else if !is_subdomain(prefix) {
+                errors.push(format!("prefix part {SUBDOMAIN}"));
+            }
+            *name
+        }
+        _ => {
+            return vec![format!(
+                "a valid label key {QUALIFIED} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
+        }
+    };
+    if name.is_empty() {
+        errors.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        errors.push("name part must be no more than 63 bytes".to_owned());
+    }
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let ends = |char: char| char.is_ascii_alphanumeric();
+    if !(name.bytes().all(inner) && name.starts_with(ends) && name.ends_with(ends)) {
+        errors.push(format!("name part {QUALIFIED}"));
+    }
+    errors
+}
+
+/// RFC 6335 section 5.1, as `IsValidPortName` has it: up to 15 of letters, digits and single hyphens, with a letter.
+pub(crate) fn port_name_errors(name: &str) -> Vec<&'static str> {
+    let letter = |char: char| char.is_ascii_lowercase();
+    let inner = |char: char| letter(char) || char.is_ascii_digit() || char == '-';
+    let rules = [
+        (name.len() <= 15, "must be no more than 15 characters"),
+        (name.chars().all(inner), "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"),
+        (name.to_lowercase().contains(letter), "must contain at least one letter (a-z)"),
+        (!name.contains("--"), "must not contain consecutive hyphens"),
+        (!name.starts_with('-') && !name.ends_with('-'), "must not begin or end with a hyphen"),
+    ];
+    rules.into_iter().filter(|(fits, _)| !fits).map(|(_, why)| why).collect()
+}
+
+/// Addresses that are nobody's endpoint (`ValidateNonSpecialIP`).
+pub(crate) fn refuse_special_address(path: &str, value: &Value) -> Option<FieldError> {
+    let address: std::net::IpAddr = value.as_str()?.parse().ok()?;
+    let link_local = match address {
+        std::net::IpAddr::V4(address) => address.is_link_local(),
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let why = match address {
+        _ if address.is_unspecified() => format!("may not be unspecified ({address})"),
+        _ if address.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned(),
+        _ if link_local => "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned(),
+        _ => return None,
+    };
+    Some(FieldError::invalid(path, value, why))
+}
+
 /// Checks the keys and values of a label map.
 pub(crate) fn refuse_labels(path: &str, labels: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
-        if !is_qualified_name(key) {
-            errors.push(FieldError::invalid(path, &json!(key), QUALIFIED));
-        }
-        if !value.as_str().is_some_and(is_label_value) {
+        errors.extend(qualified_name_errors(key).into_iter().map(|why| FieldError::invalid(path, &json!(key), why)));
+        let text = value.as_str().unwrap_or_default();
+        if text.len() > 63 {
+            errors.push(FieldError::invalid(path, value, "must be no more than 63 bytes"));
+        } else if !is_label_value(text) {
             errors.push(FieldError::invalid(path, value, LABEL_VALUE));
         }
     }
@@ -89,8 +149,10 @@ pub(crate) fn refuse_annotations(path: &str, annotations: Option<&Value>) -> Vec
     const ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
     let Some(map) = annotations.and_then(Value::as_object) else { return Vec::new() };
     // Keys are compared in lower case: an annotation's prefix may be written in capitals.
-    let bad = map.keys().filter(|key| !is_qualified_name(&key.to_lowercase()));
-    let mut errors: Vec<_> = bad.map(|key| FieldError::invalid(path, &json!(key), QUALIFIED)).collect();
+    let mut errors = Vec::new();
+    for key in map.keys() {
+        errors.extend(qualified_name_errors(&key.to_lowercase()).into_iter().map(|why| FieldError::invalid(path, &json!(key), why)));
+    }
     let size: usize = map.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if size > ANNOTATIONS_MAX_BYTES {
         let detail = format!("Too long: may not be more than {ANNOTATIONS_MAX_BYTES} bytes");
@@ -109,8 +171,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_may_not_begin_with_a_digit_and_nodes_may() {
-        assert!(refuse(NameRule::Label1035, "metadata.name", "1web").is_some());
+    fn services_have_no_dots_and_nodes_may() {
+        assert!(refuse(NameRule::Label, "metadata.name", "web.lan").is_some());
         assert!(refuse(NameRule::Subdomain, "metadata.name", "1node.lan").is_none());
         assert!(refuse(NameRule::Subdomain, "metadata.name", "Web").is_some());
         assert!(refuse(NameRule::Label, "metadata.name", &"a".repeat(64)).is_some());

@@ -21,11 +21,11 @@ pub(crate) fn document(engine: &Engine, path: &str) -> Option<Document> {
             .map(|kind| root(kind))
             .map(|root| (root.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{root}?hash={}", engine.store.revision())})))
             .collect();
-        return Some(Document::json(&json!({"paths": paths})));
+        return Some(Document { content_type: "text/plain; charset=utf-8", ..Document::json(&json!({"paths": paths})) });
     }
     let kinds: Vec<&Kind> = engine.kinds().map(AsRef::as_ref).filter(|kind| root(kind) == path).collect();
     if kinds.is_empty() {
-        return None;
+        return Some(Document { code: 404, content_type: "", body: Vec::new() });
     }
     let paths: Map<String, Value> = kinds.iter().map(|kind| (format!("{}/{{name}}", collection(kind)), operations(kind))).collect();
     let document = json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": paths, "components": {"schemas": schemas(&kinds)}});
@@ -36,7 +36,7 @@ pub(crate) fn document(engine: &Engine, path: &str) -> Option<Document> {
 /// version. kubectl comes here for kinds that are not served, to learn nothing and to go on to its own sentence about them.
 fn version_2() -> Document {
     let body = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1".to_vec();
-    Document { content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", body }
+    Document { code: 200, content_type: "application/com.github.proto-openapi.spec.v2.v1.0+protobuf", body }
 }
 
 fn root(kind: &Kind) -> String {

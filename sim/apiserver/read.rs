@@ -13,8 +13,11 @@ use crate::object;
 use crate::registry::Kind;
 use crate::request::{Request, ResourcePath};
 use crate::selector::Selection;
-use crate::status::ApiError;
+use crate::status::{ApiError, FieldError};
 use crate::store::ObjectKey;
+
+/// The revision in a token that goes on wherever the list is now.
+const NEWEST: u64 = 0;
 
 /// A list's answer: objects in the kind's version, and what its metadata says.
 pub(crate) struct Listed {
@@ -31,6 +34,27 @@ pub(crate) fn get(engine: &Engine, kind: &Kind, path: &ResourcePath, revision: u
     Ok(from_storage(kind, object))
 }
 
+/// The revision to read one object at: a version of the future is waited for by a real server, in vain.
+pub(crate) fn wanted_revision(engine: &Engine, request: &Request) -> Result<u64, ApiError> {
+    let (current, version) = (engine.visible_revision(&request.client), request.query.get("resourceVersion"));
+    match version.parse::<u64>() {
+        Ok(asked) if asked > current => Err(ApiError::too_large_resource_version(asked, current)),
+        Err(_) if !version.is_empty() => Err(bad_version(version)),
+        _ => Ok(current),
+    }
+}
+
+/// `ListOptions`' word for a version that is no number.
+pub(crate) fn bad_version(version: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
+    ))
+}
+
+fn bad_match(error: &FieldError) -> ApiError {
+    ApiError::invalid_options("ListOptions", error)
+}
+
 /// The objects of a collection that the request selects.
 pub(crate) fn list(engine: &Engine, kind: &Kind, path: &ResourcePath, request: &Request) -> Result<Listed, ApiError> {
     let query = &request.query;
@@ -40,7 +64,7 @@ pub(crate) fn list(engine: &Engine, kind: &Kind, path: &ResourcePath, request: &
     let namespace = (!path.namespace.is_empty()).then_some(path.namespace.as_str());
     let past = revision != engine.store.revision();
     let objects: Vec<(ObjectKey, Arc<Value>)> = if past {
-        let too_old = |_| expired_continue(query.get("continue"), revision);
+        let too_old = |_| expired_continue(query.get("continue"));
         engine.store.at(&kind.storage, namespace, revision).map_err(too_old)?.into_iter().collect()
     } else {
         engine.store.scan(&kind.storage, namespace).map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
@@ -77,7 +101,12 @@ impl Listed {
 
     /// The list as JSON text; written piece by piece so that no object is copied.
     pub(crate) fn to_json(&self, kind: &Kind) -> Vec<u8> {
-        let head = json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": self.metadata()}).to_string();
+        let mut metadata = self.metadata();
+        if kind.custom.is_some() {
+            // Lists of custom kinds always say where they go on.
+            metadata["continue"] = json!(self.continue_token);
+        }
+        let head = json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata}).to_string();
         let mut out = head.into_bytes();
         out.pop();
         out.extend_from_slice(b",\"items\":[");
@@ -85,11 +114,27 @@ impl Listed {
             if index > 0 {
                 out.push(b',');
             }
-            object::write_json(&mut out, item);
+            write_item(&mut out, kind, item);
         }
         out.extend_from_slice(b"]}\n");
         out
     }
+}
+
+/// An item of a list: those of built-in kinds do not say what they are, which their list does.
+fn write_item(out: &mut Vec<u8>, kind: &Kind, item: &Value) {
+    let (None, Value::Object(map)) = (&kind.custom, item) else { return object::write_json(out, item) };
+    out.push(b'{');
+    let mut first = true;
+    for (key, value) in map.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind")) {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut *out, key).expect("a Vec takes all");
+        out.push(b':');
+        object::write_json(out, value);
+    }
+    out.push(b'}');
 }
 
 /// The revision to list at and the key to start from.
@@ -102,21 +147,23 @@ fn starting_point(engine: &Engine, request: &Request, limited: bool) -> Result<(
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
         let (revision, key) = read_token(token).ok_or_else(|| ApiError::bad_request("continue key is not valid"))?;
-        return Ok((revision, Some(key)));
+        return Ok((if revision == NEWEST { current } else { revision }, Some(key)));
     }
     if version.is_empty() || version == "0" {
         return match rule {
             "" => Ok((current, None)),
-            _ if version.is_empty() => Err(ApiError::bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-            )),
-            "Exact" => Err(ApiError::bad_request(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            )),
+            _ if version.is_empty() => {
+                let detail = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+                Err(bad_match(&FieldError::forbidden("resourceVersionMatch", detail)))
+            }
+            "Exact" => {
+                let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                Err(bad_match(&FieldError::forbidden("resourceVersionMatch", detail)))
+            }
             _ => Ok((current, None)),
         };
     }
-    let asked: u64 = version.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?;
+    let asked: u64 = version.parse().map_err(|_| bad_version(version))?;
     if asked > current {
         return Err(ApiError::too_large_resource_version(asked, current));
     }
@@ -124,19 +171,20 @@ fn starting_point(engine: &Engine, request: &Request, limited: bool) -> Result<(
         "Exact" => Ok((asked, None)),
         "NotOlderThan" => Ok((current, None)),
         "" => Ok((if limited { asked } else { current }, None)),
-        other => Err(ApiError::bad_request(format!(
-            "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
-        ))),
+        other => Err(bad_match(&FieldError::unsupported("resourceVersionMatch", &json!(other), &["Exact", "NotOlderThan", ""]))),
     }
 }
 
-fn expired_continue(token: &str, revision: u64) -> ApiError {
-    if token.is_empty() {
-        return ApiError::expired(format!("The resourceVersion for the provided list is too old: {revision}"));
+/// `handleCompactedErrorForPaging`: the rest can be had at the newest revision, and is said to be inconsistent.
+fn expired_continue(given: &str) -> ApiError {
+    if given.is_empty() {
+        return ApiError::expired("The resourceVersion for the provided list is too old.");
     }
-    ApiError::expired(
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-    )
+    let mut error = ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    error.continue_token = read_token(given).map(|(_, key)| token(NEWEST, &key)).unwrap_or_default();
+    error
 }
 
 // The token is opaque to clients; ours is plain text in hexadecimal, so that no base64 is needed.

@@ -161,7 +161,7 @@ static TABLE: [Row; 21] = [
     Row { short: &["po"], fields: POD_FIELDS, ..row("", "Pod", "pods", "nsuga", CORE) },
     Row { fields: &["type"], ..row("", "Secret", "secrets", "nu", CORE) },
     Row { short: &["sa"], ..row("", "ServiceAccount", "serviceaccounts", "nu", CORE) },
-    Row { short: &["svc"], name_rule: NameRule::Label1035, fields: &["spec.clusterIP", "spec.type"], ..row("", "Service", "services", "nsua", CORE) },
+    Row { short: &["svc"], name_rule: NameRule::Label, fields: &["spec.clusterIP", "spec.type"], ..row("", "Service", "services", "nsua", CORE) },
     Row { short: &["crd", "crds"], ..row("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", "sg", "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1") },
     Row { short: &["ds"], ..row("apps", "DaemonSet", "daemonsets", "nsgua", APPS) },
     Row { short: &["deploy"], ..row("apps", "Deployment", "deployments", "nscgua", APPS) },
@@ -170,10 +170,10 @@ static TABLE: [Row; 21] = [
     row("discovery.k8s.io", "EndpointSlice", "endpointslices", "ngu", "io.k8s.api.discovery.v1"),
     Row { short: &["ev"], fields: EVENT_FIELDS, ..row("events.k8s.io", "Event", "events", "nuk", "io.k8s.api.events.v1") },
     Row { short: &["pdb"], ..row("policy", "PodDisruptionBudget", "poddisruptionbudgets", "nsg", "io.k8s.api.policy.v1") },
-    Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "ClusterRole", "clusterroles", "uk", RBAC) },
     Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "ClusterRoleBinding", "clusterrolebindings", "uk", RBAC) },
-    Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "Role", "roles", "nuk", RBAC) },
+    Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "ClusterRole", "clusterroles", "uk", RBAC) },
     Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "RoleBinding", "rolebindings", "nuk", RBAC) },
+    Row { name_rule: NameRule::PathSegment, ..row(RBAC_GROUP, "Role", "roles", "nuk", RBAC) },
 ];
 
 impl Row {

@@ -38,6 +38,8 @@ pub(crate) struct ResourcePath {
     pub(crate) name: String,
     /// Empty for the main resource.
     pub(crate) subresource: String,
+    /// The old way of asking for a watch, `/api/v1/watch/…`.
+    pub(crate) watching: bool,
 }
 
 impl Request {
@@ -73,6 +75,16 @@ impl Request {
     /// Whether the client wants metadata only.
     pub(crate) fn wants_partial_metadata(&self) -> bool {
         self.accept.split(',').next().is_some_and(|first| first.contains("as=PartialObjectMetadata"))
+    }
+
+    /// Whether the client takes JSON.
+    pub(crate) fn accepts_json(&self) -> bool {
+        let takes = |one: &str| {
+            let one = one.split(';').next().unwrap_or_default().trim();
+            one.is_empty() || one == "*/*" || one == "application/*" || one.starts_with("application/json") || one == "application/yaml"
+        };
+        // Protobuf alone is taken for JSON, which is what a real server's custom kinds answer: every client of it can read that.
+        self.accept.split(',').any(takes) || self.accept.contains("protobuf")
     }
 
     /// Who writes, for `managedFields`: the parameter, else the first word of the user agent.
@@ -112,7 +124,7 @@ impl Query {
         if text.is_empty() {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("invalid value for parameter {key}: {text:?}")))
+        text.parse().map(Some).map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
     }
 }
 
@@ -125,6 +137,10 @@ impl ResourcePath {
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
+        };
+        let (watching, rest) = match rest {
+            ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+            _ => (false, rest),
         };
         let (namespace, rest) = match rest {
             // `/namespaces/{name}/status` is a Namespace's own subresource.
@@ -140,7 +156,7 @@ impl ResourcePath {
         };
         let [group, version, namespace, plural, name, subresource] =
             [group, version, namespace, plural, name, subresource].map(str::to_owned);
-        (!plural.is_empty()).then_some(Self { group, version, namespace, plural, name, subresource })
+        (!plural.is_empty()).then_some(Self { group, version, namespace, plural, name, subresource, watching })
     }
 }
 

@@ -88,7 +88,7 @@ fn parse_field(kind: &Kind, term: &str) -> Result<FieldRule, ApiError> {
         .or_else(|| term.split_once("==").map(|(path, value)| (path, value, true)))
         .or_else(|| term.split_once('=').map(|(path, value)| (path, value, true)));
     let Some((path, value, equal)) = split else {
-        return Err(ApiError::bad_request(format!("invalid field selector: {term:?}; can't understand '{term}'")));
+        return Err(ApiError::bad_request(format!("invalid selector: '{term}'; can't understand '{term}'")));
     };
     let everywhere = path == "metadata.name" || (path == "metadata.namespace" && kind.namespaced);
     let path = match (kind.kind.as_str(), path) {
@@ -97,11 +97,20 @@ fn parse_field(kind: &Kind, term: &str) -> Result<FieldRule, ApiError> {
         ("Event", path) if path.starts_with("regarding.") => return event_field(kind, path, value, equal),
         _ if kind.selectable(path) => path,
         _ => {
-            let message = format!("field label not supported: {path}");
-            return Err(ApiError::bad_request(message));
+            return Err(ApiError::bad_request(unknown_field(kind, path)));
         }
     };
     Ok(FieldRule { path: path.to_owned(), value: value.to_owned(), equal })
+}
+
+/// Kinds with conversions of their own say it in their own way.
+fn unknown_field(kind: &Kind, path: &str) -> String {
+    let plain = kind.custom.is_none() && kind.fields.is_empty();
+    if plain {
+        format!("\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    } else {
+        format!("field label not supported: {path}")
+    }
 }
 
 fn event_field(kind: &Kind, path: &str, value: &str, equal: bool) -> Result<FieldRule, ApiError> {
@@ -135,6 +144,10 @@ fn split_outside_parentheses(text: &str) -> Vec<&str> {
 
 fn parse_label(term: &str) -> Result<LabelRule, ApiError> {
     let bad = || ApiError::bad_request(format!("unable to parse requirement: {term:?}"));
+    let value = |text: &str| -> Result<String, ApiError> {
+        let text = text.trim();
+        if crate::names::is_label_value(text) { Ok(text.to_owned()) } else { Err(bad()) }
+    };
     let key = |text: &str| -> Result<String, ApiError> {
         let text = text.trim();
         let fits = crate::names::is_qualified_name(text);
@@ -145,18 +158,18 @@ fn parse_label(term: &str) -> Result<LabelRule, ApiError> {
     }
     if let Some((name, set)) = term.split_once('(') {
         let values = set.trim().strip_suffix(')').ok_or_else(bad)?;
-        let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = values.split(',').map(value).collect::<Result<Vec<_>, _>>()?;
         let name = name.trim();
         if let Some(name) = name.strip_suffix(" notin") {
             return Ok(LabelRule::NotIn(key(name)?, values));
         }
         return Ok(LabelRule::In(key(name.strip_suffix(" in").ok_or_else(bad)?)?, values));
     }
-    if let Some((name, value)) = term.split_once("!=") {
-        return Ok(LabelRule::NotIn(key(name)?, vec![value.trim().to_owned()]));
+    if let Some((name, wanted)) = term.split_once("!=") {
+        return Ok(LabelRule::NotIn(key(name)?, vec![value(wanted)?]));
     }
-    if let Some((name, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
-        return Ok(LabelRule::In(key(name)?, vec![value.trim().to_owned()]));
+    if let Some((name, wanted)) = term.split_once("==").or_else(|| term.split_once('=')) {
+        return Ok(LabelRule::In(key(name)?, vec![value(wanted)?]));
     }
     if let Some((name, value)) = term.split_once('>') {
         return Ok(LabelRule::Greater(key(name)?, value.trim().parse().map_err(|_| bad())?));

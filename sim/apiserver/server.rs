@@ -179,6 +179,7 @@ impl ApiServer {
             plural: kind.plural.clone(),
             name: wanted.name.clone().unwrap_or_default(),
             subresource: String::new(),
+            watching: false,
         };
         let said = |error: crate::status::ApiError| format!("Error from server ({}): {}", error.reason, error.message);
         crate::events::expire(&mut engine);

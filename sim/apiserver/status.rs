@@ -15,11 +15,13 @@ pub(crate) struct ApiError {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) details: Value,
+    /// Where a list may go on that lost its place.
+    pub(crate) continue_token: String,
 }
 
 impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null }
+        Self { code, reason, message: message.into(), details: Value::Null, continue_token: String::new() }
     }
 
     /// 404 for a path that names no resource we serve.
@@ -51,17 +53,33 @@ impl ApiError {
         Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.resource)).about(kind, name)
     }
 
+    /// The same, told of the kind: a delete's preconditions.
+    pub(crate) fn conflict_of_kind(kind: &Kind, name: &str, why: &str) -> Self {
+        let mut error = Self::conflict(kind, name, why);
+        error.message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified_kind());
+        error.details["kind"] = json!(kind.kind);
+        error
+    }
+
     /// 409 with causes: fields that another field manager owns (server-side apply).
     pub(crate) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
-        let list = conflicts.iter().map(|(manager, field)| format!("conflict with \"{manager}\": {field}")).collect::<Vec<_>>();
-        let plural = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
-        let message = match list.as_slice() {
-            [one] => format!("Apply failed with 1 conflict: {one}"),
-            many => format!("Apply failed with {} {plural}: {}", many.len(), many.join("\n")),
+        // structured-merge-diff groups by manager: `conflicts with "a":` and a line for each field.
+        let mut managers: Vec<&str> = conflicts.iter().map(|(manager, _)| manager.as_str()).collect();
+        managers.sort_unstable();
+        managers.dedup();
+        let of = |manager: &str| {
+            let fields: Vec<&str> = conflicts.iter().filter(|(of, _)| of == manager).map(|(_, field)| field.as_str()).collect();
+            match fields.as_slice() {
+                [one] => format!("conflict with {manager}: {one}"),
+                many => format!("conflicts with {manager}:\n- {}", many.join("\n- ")),
+            }
         };
+        let plural = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
+        let said = managers.into_iter().map(of).collect::<Vec<_>>().join("\n");
+        let message = format!("Apply failed with {} {plural}: {said}", conflicts.len());
         let mut error = Self::new(409, "Conflict", message);
         let causes = conflicts.iter().map(
-            |(manager, field)| json!({"reason": "FieldManagerConflict", "message": format!("conflict with \"{manager}\""), "field": field}),
+            |(manager, field)| json!({"reason": "FieldManagerConflict", "message": format!("conflict with {manager}"), "field": field}),
         );
         error.details = json!({"causes": causes.collect::<Vec<_>>()});
         error
@@ -69,17 +87,34 @@ impl ApiError {
 
     /// 422 with one cause per offending field.
     pub(crate) fn invalid(kind: &Kind, name: &str, fields: &[FieldError]) -> Self {
-        let list = fields.iter().map(FieldError::sentence).collect::<Vec<_>>();
+        // Go's aggregate says nothing twice; the causes do.
+        let mut list: Vec<String> = Vec::new();
+        fields.iter().map(FieldError::sentence).for_each(|said| {
+            if !list.contains(&said) {
+                list.push(said)
+            }
+        });
         let said = if let [one] = list.as_slice() { one.clone() } else { format!("[{}]", list.join(", ")) };
-        let mut error = Self::new(422, "Invalid", format!("{} \"{name}\" is invalid: {said}", kind.qualified_kind()));
+        // Events of both groups are judged as core/v1.
+        let group = if kind.kind == "Event" && kind.custom.is_none() { "" } else { kind.group.as_str() };
+        let named = if group.is_empty() { kind.kind.clone() } else { kind.qualified_kind() };
+        let mut error = Self::new(422, "Invalid", format!("{named} \"{name}\" is invalid: {said}"));
         let causes = fields.iter().map(|field| json!({"reason": field.reason, "message": field.detail, "field": field.path}));
-        error.details = json!({"name": name, "group": kind.group, "kind": kind.kind, "causes": causes.collect::<Vec<_>>()});
-        error
+        error.details = json!({"kind": kind.kind, "causes": causes.collect::<Vec<_>>()});
+        error.detail("name", name).detail("group", group)
     }
 
     /// 400.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
+    }
+
+    /// What cannot be decoded after a patch is the patch's fault (`apiserver` handlers/patch.go): 422.
+    pub(crate) fn of_a_patch(mut self) -> Self {
+        if self.reason == "BadRequest" && self.message.contains(" cannot be handled as a ") {
+            (self.code, self.reason) = (422, "Invalid");
+        }
+        self
     }
 
     /// 403 for what the object's state forbids.
@@ -108,12 +143,19 @@ impl ApiError {
         error
     }
 
-    /// 406, the client accepts nothing that we can write.
+    /// 415: nobody reads that.
     pub(crate) fn unsupported_media_type(given: &str) -> Self {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml (got {given})"
         );
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 415 for a PATCH that is none of the patches (`apiserver` handlers/patch.go).
+    pub(crate) fn unsupported_patch() -> Self {
+        let mut error = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        error.details = json!({});
+        error
     }
 
     /// 410: the version asked for is compacted.
@@ -147,9 +189,54 @@ impl ApiError {
         }
     }
 
+    /// 500 (`NewInternalError`).
+    pub(crate) fn internal(why: &str) -> Self {
+        let mut error = Self::new(500, "InternalError", format!("Internal error occurred: {why}"));
+        error.details = json!({"causes": [{"message": why}]});
+        error
+    }
+
     /// 500 without a reason, as plain Go errors come out.
     pub(crate) fn plain(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
+    }
+
+    /// Go leaves empty texts out.
+    fn detail(mut self, key: &str, text: &str) -> Self {
+        if !text.is_empty() {
+            self.details[key] = json!(text);
+        }
+        self
+    }
+
+    /// 422 for the options of a request: `CreateOptions`, `ListOptions` and their like.
+    pub(crate) fn invalid_options(options: &str, field: &FieldError) -> Self {
+        let mut error = Self::new(422, "Invalid", format!("{options}.meta.k8s.io \"\" is invalid: {}", field.sentence()));
+        let causes = json!([{"reason": field.reason, "message": field.detail, "field": field.path}]);
+        error.details = json!({"group": "meta.k8s.io", "kind": options, "causes": causes});
+        error
+    }
+
+    /// 422 for a review (`authorization.k8s.io`), which has no name, and whose kind a real server does not say.
+    pub(crate) fn invalid_review(group: &str, field: &FieldError) -> Self {
+        let mut error = Self::new(422, "Invalid", format!(".{group} \"\" is invalid: {}", field.sentence()));
+        let causes = json!([{"reason": field.reason, "message": field.detail, "field": field.path}]);
+        error.details = json!({"group": group, "causes": causes});
+        error
+    }
+
+    /// 422 for an update without a resourceVersion; told of the resource, not of the kind.
+    pub(crate) fn unconditional(kind: &Kind, name: &str) -> Self {
+        let field = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let mut error = Self::invalid(kind, name, std::slice::from_ref(&field));
+        error.message = format!("{} \"{name}\" is invalid: {}", kind.resource, field.sentence());
+        error.details["kind"] = json!(kind.plural);
+        error
+    }
+
+    /// 406: the client takes nothing that we can write.
+    pub(crate) fn not_acceptable() -> Self {
+        Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml")
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
@@ -166,6 +253,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code,
         });
+        if !self.continue_token.is_empty() {
+            status["metadata"]["continue"] = json!(self.continue_token);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -204,8 +294,7 @@ impl FieldError {
     }
 
     pub(crate) fn unsupported(path: impl Into<String>, value: &Value, supported: &[&str]) -> Self {
-        let mut list = supported.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>();
-        list.sort();
+        let list = supported.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>();
         let detail = format!("Unsupported value: {value}: supported values: {}", list.join(", "));
         Self { path: path.into(), reason: "FieldValueNotSupported", detail }
     }

@@ -53,7 +53,7 @@ fn write_scale(
         let replicas = object::number(&scale, &["spec", "replicas"]).unwrap_or(0);
         if replicas < 0 {
             let error = FieldError::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
-            return Err(ApiError::invalid(kind, &name, &[error]));
+            return Err(ApiError::invalid(&scale_kind(kind), &name, &[error]));
         }
         let mut wished = current.clone();
         let version = object::resource_version(&scale);
@@ -64,6 +64,11 @@ fn write_scale(
         Ok(wished)
     })?;
     scale_of(kind, &updated)
+}
+
+/// A Scale is another kind than what it scales.
+fn scale_kind(kind: &Kind) -> Kind {
+    Kind { group: "autoscaling".to_owned(), kind: "Scale".to_owned(), ..kind.clone() }
 }
 
 fn set(object: &mut Value, path: &[String], value: Value) {
@@ -88,8 +93,13 @@ fn scale_of(kind: &Kind, object: &Value) -> Result<Value, ApiError> {
     if let Some(selector) = selector {
         status["selector"] = json!(selector);
     }
-    let replicas = read(&paths.spec_replicas).unwrap_or_else(|| json!(0));
-    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": {"replicas": replicas}, "status": status}))
+    let Some(replicas) = read(&paths.spec_replicas) else {
+        let why = format!("the spec replicas field \".{}\" does not exist", paths.spec_replicas.join("."));
+        return Err(ApiError::internal(&why));
+    };
+    // Go leaves a zero out.
+    let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
+    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
 }
 
 /// `BindingREST.setPodNodeAndMetadata`: the node is written once.
@@ -103,7 +113,10 @@ fn bind(engine: &mut Engine, call: &mut Call<'_>, binding: &Value) -> Result<Val
     write::update(engine, call, |pod| {
         let node = object::text(pod, &["spec", "nodeName"]);
         if !node.is_empty() {
-            return Err(ApiError::conflict(kind, &name, &format!("pod {name} is already assigned to node {node:?}")));
+            let mut error = ApiError::conflict(kind, &name, &format!("pod {name} is already assigned to node {node:?}"));
+            error.message = error.message.replace("pods \"", "pods/binding \"");
+            error.details["kind"] = json!("pods/binding");
+            return Err(error);
         }
         if object::is_deleting(pod) {
             return Err(ApiError::conflict(kind, &name, &format!("pod {name} is being deleted, cannot be assigned to a host")));

@@ -58,7 +58,8 @@ pub(crate) fn start(
     let asked: u64 = if version.is_empty() {
         0
     } else {
-        version.parse().map_err(|_| ApiError::bad_request(format!("Invalid value: {version:?}: invalid resource version")))?
+        let why = || format!("resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax");
+        version.parse().map_err(|_| ApiError::plain(why()))?
     };
     if asked > engine.store.revision() {
         return Err(ApiError::too_large_resource_version(asked, current));
@@ -133,20 +134,13 @@ enum Initial {
 }
 
 fn initial_events(send: Option<bool>, rule: &str, bookmarks: bool, version: &str) -> Result<Initial, ApiError> {
-    let forbid = |field: &str, detail: &str| {
-        let error = FieldError::forbidden(field, detail);
-        let mut invalid = ApiError::bad_request(format!("ListOptions.meta.k8s.io \"\" is invalid: {}", error.sentence()));
-        (invalid.code, invalid.reason) = (422, "Invalid");
-        Err(invalid)
-    };
+    let forbid = |field: &str, detail: &str| Err(ApiError::invalid_options("ListOptions", &FieldError::forbidden(field, detail)));
     let from_any = version.is_empty() || version == "0";
     match (send, rule) {
         (None, "") => Ok(if from_any { Initial::State } else { Initial::Nothing }),
         (None, _) => forbid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
-        (Some(_), "NotOlderThan") if bookmarks || send == Some(false) => {
-            Ok(if send == Some(true) { Initial::StateAndBookmark } else { Initial::Nothing })
-        }
-        (Some(_), "NotOlderThan") => forbid("allowWatchBookmarks", "sendInitialEvents requires setting allowWatchBookmarks to true"),
+        (Some(true), "NotOlderThan") => Ok(if bookmarks { Initial::StateAndBookmark } else { Initial::State }),
+        (Some(false), "NotOlderThan") => Ok(Initial::Nothing),
         (Some(_), _) => forbid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Call<'a> {
     pub(crate) dry_run: bool,
     pub(crate) validation: FieldValidation,
     pub(crate) warnings: Vec<String>,
+    /// The `managedFields` that a creation by server-side apply gives.
+    pub(crate) owners: Option<Value>,
 }
 
 impl Call<'_> {
@@ -76,9 +78,6 @@ pub(crate) fn create(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> R
     }
     admit_to_namespace(engine, kind, &call.path.namespace, &name)?;
     let key = ObjectKey::new(&call.path.namespace, &name);
-    if engine.store.get(&kind.storage, &key).is_some() {
-        return Err(ApiError::already_exists(kind, &name));
-    }
     if kind.status
         && kind.kind != "Node"
         && let Some(map) = object.as_object_mut()
@@ -87,14 +86,24 @@ pub(crate) fn create(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> R
     }
     complete(kind, &mut object);
     let mut errors = metadata_errors(kind, &object, None);
-    errors.extend(kind.schema.iter().flat_map(|schema| schema.validate(&object)));
-    if errors.is_empty() {
-        admission::create(engine, kind, &mut object)?;
-    } else {
+    let wrong = kind.schema.as_ref().map(|schema| schema.judge(&object, None)).unwrap_or_default();
+    if wrong.is_empty() {
+        errors.extend(admission::create(engine, kind, &mut object));
+    }
+    errors.extend(wrong);
+    if !errors.is_empty() {
         return Err(call.invalid(&name, &errors));
+    }
+    // Judged before it is looked up, as a real server does: what is wrong is said first.
+    if engine.store.get(&kind.storage, &key).is_some() {
+        return Err(ApiError::already_exists(kind, &name));
     }
     if kind.generation {
         object::metadata_mut(&mut object).insert("generation".to_owned(), json!(1));
+    }
+    call.warnings.extend(admission::warnings(kind, &object));
+    if let Some(owners) = call.owners.take() {
+        object::metadata_mut(&mut object).insert("managedFields".to_owned(), owners);
     }
     let created = store(engine, call, &key, object)?;
     if !call.dry_run {
@@ -111,7 +120,7 @@ pub(crate) fn replace(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> 
         let uid = object::uid(&body);
         if !uid.is_empty() {
             // Whoever names a uid means an object that was there (`DefaultUpdatedObjectInfo.Preconditions`).
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            let why = stale_uid(call.kind, &call.key(), uid, "");
             return Err(ApiError::conflict(call.kind, &call.path.name, &why));
         }
         object::metadata_mut(&mut body).remove("resourceVersion");
@@ -119,8 +128,7 @@ pub(crate) fn replace(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> 
         return Ok((201, create(engine, call, body)?));
     }
     if object::resource_version(&body).is_empty() && !call.kind.unconditional_update && exists {
-        let error = FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-        return Err(call.invalid(&call.path.name, &[error]));
+        return Err(ApiError::unconditional(call.kind, &call.path.name));
     }
     Ok((200, update(engine, call, |_| Ok(body))?))
 }
@@ -128,12 +136,16 @@ pub(crate) fn replace(engine: &mut Engine, call: &mut Call<'_>, body: Value) -> 
 /// PATCH in any of the four forms.
 pub(crate) fn patch(engine: &mut Engine, call: &mut Call<'_>, request: &Request) -> Result<(u16, Value), ApiError> {
     let form = patch::Form::read(&request.content_type)?;
+    if form != patch::Form::Apply && request.query.flag("force").is_some() {
+        let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(ApiError::invalid_options("PatchOptions", &error));
+    }
     if form == patch::Form::Apply {
         return apply::apply(engine, call, request);
     }
     let kind = call.kind;
     let body = request.body.clone();
-    let value = update(engine, call, |current| patch::patch(kind, form, current, &body))?;
+    let value = update(engine, call, |current| patch::patch(kind, form, current, &body)).map_err(ApiError::of_a_patch)?;
     Ok((200, value))
 }
 
@@ -160,12 +172,16 @@ pub(crate) fn update(
     split_status(call, &mut new, &old);
     complete(kind, &mut new);
     let mut errors = metadata_errors(kind, &new, Some(&old));
-    errors.extend(kind.schema.iter().flat_map(|schema| schema.validate(&new)));
+    let wrong = kind.schema.as_ref().map(|schema| schema.judge(&new, Some(&old))).unwrap_or_default();
+    if wrong.is_empty() {
+        errors.extend(admission::update(engine, kind, &call.path.subresource, &mut new, &old));
+    }
+    errors.extend(wrong);
     if !errors.is_empty() {
         return Err(call.invalid(&key.name, &errors));
     }
-    admission::update(engine, kind, &call.path.subresource, &mut new, &old)?;
     bump_generation(kind, &mut new, &old);
+    call.warnings.extend(admission::warnings(kind, &new));
     if !object::differ(&new, &old) && !apply::managers_differ(&new, &old) {
         return Ok(old);
     }
@@ -187,6 +203,7 @@ pub(crate) fn bootstrap(engine: &mut Engine) {
             plural: plural.to_owned(),
             name: String::new(),
             subresource: String::new(),
+            watching: false,
         };
         let mut call = Call {
             kind: &kind,
@@ -197,6 +214,7 @@ pub(crate) fn bootstrap(engine: &mut Engine) {
             dry_run: false,
             validation: FieldValidation::Strict,
             warnings: Vec::new(),
+            owners: None,
         };
         create(engine, &mut call, body).expect("the first objects are valid, and nothing is there to conflict");
     };
@@ -230,9 +248,7 @@ fn decode(call: &mut Call<'_>, mut body: Value) -> Result<Value, ApiError> {
     let (api_version, name) = (kind.api_version(), &kind.kind);
     let (given_version, given_kind) = (object::text(&body, &["apiVersion"]), object::text(&body, &["kind"]));
     if (!given_kind.is_empty() && given_kind != name) || (!given_version.is_empty() && given_version != api_version) {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({given_version}) does not match the expected API version ({api_version}), or the kind in the data ({given_kind}) does not match the expected kind ({name})"
-        )));
+        return Err(other_kind(kind, given_version, given_kind));
     }
     if let Some(map) = body.as_object_mut() {
         map.insert("apiVersion".to_owned(), api_version.into());
@@ -240,6 +256,11 @@ fn decode(call: &mut Call<'_>, mut body: Value) -> Result<Value, ApiError> {
     }
     if !body["metadata"].is_null() && !body["metadata"].is_object() {
         return Err(ApiError::bad_request("metadata is not an object"));
+    }
+    if let Some(metadata) = body["metadata"].as_object_mut() {
+        // Go leaves empty lists and maps out.
+        let empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty);
+        metadata.retain(|_, value| !empty(value));
     }
     let mut unknown = Vec::new();
     if let Some(schema) = &kind.schema {
@@ -268,6 +289,25 @@ fn decode(call: &mut Call<'_>, mut body: Value) -> Result<Value, ApiError> {
         }
     }
     Ok(body)
+}
+
+/// A body of another kind, as the server's decoder says it.
+fn other_kind(kind: &Kind, version: &str, named: &str) -> ApiError {
+    if kind.custom.is_some() {
+        return ApiError::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({}), or the kind in the data ({named}) does not match the expected kind ({})",
+            kind.api_version(),
+            kind.kind
+        ));
+    }
+    let short = version.rsplit('/').next().unwrap_or_default();
+    let why = if registry::builtins().iter().any(|known| known.kind == named && known.api_version() == version) {
+        let package = if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() };
+        format!("converting ({short}.{named}) to ({package}.{}): unknown conversion", kind.kind)
+    } else {
+        format!("no kind \"{named}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\"")
+    };
+    ApiError::bad_request(format!("{named} in version \"{short}\" cannot be handled as a {}: {why}", kind.kind))
 }
 
 /// A value that Go could not decode is 400 for built-in kinds, before any validation.
@@ -340,9 +380,21 @@ fn admit_to_namespace(engine: &Engine, kind: &Kind, namespace: &str, name: &str)
     let found = engine.store.get(&namespaces.storage, &ObjectKey::new("", namespace)).ok_or_else(|| ApiError::no_namespace(namespace))?;
     if object::is_deleting(found) && kind.kind != "Event" {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        return Err(ApiError::forbidden(kind, name, &why));
+        let mut error = ApiError::forbidden(kind, name, &why);
+        let said = format!("namespace {namespace} is being terminated");
+        error.details["causes"] = json!([{"reason": "NamespaceTerminating", "message": said, "field": "metadata.namespace"}]);
+        return Err(error);
     }
     Ok(())
+}
+
+/// What storage says of an update that names another uid.
+fn stale_uid(kind: &Kind, key: &ObjectKey, named: &str, current: &str) -> String {
+    let path = [if kind.group.is_empty() { "" } else { kind.group.as_str() }, &kind.plural, &key.namespace, &key.name];
+    let path = path.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+    format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{path}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {named}, UID in object meta: {current}"
+    )
 }
 
 fn check_preconditions(call: &Call<'_>, old: &Value, new: &Value) -> Result<(), ApiError> {
@@ -356,13 +408,12 @@ fn check_preconditions(call: &Call<'_>, old: &Value, new: &Value) -> Result<(), 
     }
     let (uid, current) = (object::uid(new), object::uid(old));
     if !uid.is_empty() && uid != current {
-        return Err(ApiError::conflict(
-            kind,
-            name,
-            &format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"),
-        ));
+        return Err(ApiError::conflict(kind, name, &stale_uid(kind, &call.key(), uid, current)));
     }
     let version = object::resource_version(new);
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        return Err(ApiError::plain(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+    }
     if !version.is_empty() && version != "0" && version != object::resource_version(old) {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         return Err(ApiError::conflict(kind, name, why));
@@ -430,22 +481,35 @@ fn metadata_errors(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<Fiel
     }
     errors.extend(names::refuse_labels("metadata.labels", metadata.get("labels")));
     errors.extend(names::refuse_annotations("metadata.annotations", metadata.get("annotations")));
-    for finalizer in object::finalizers(object).into_iter().filter(|name| !names::is_qualified_name(name)) {
-        errors.push(FieldError::invalid(
-            "metadata.finalizers",
-            &json!(finalizer),
-            "name part must consist of alphanumeric characters, '-', '_' or '.'",
-        ));
-    }
+    errors.extend(finalizer_errors(kind, object));
     if let Some(old) = old.filter(|old| object::is_deleting(old)) {
         let before = object::finalizers(old);
         let added: Vec<&str> = object::finalizers(object).into_iter().filter(|name| !before.contains(name)).collect();
         if !added.is_empty() {
-            let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
-            errors.push(FieldError::forbidden("metadata.finalizers", detail));
+            // Go prints the list with its type, and validation says it twice.
+            let listed = added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+            let detail =
+                format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}");
+            errors.extend([FieldError::forbidden("metadata.finalizers", &detail), FieldError::forbidden("metadata.finalizers", &detail)]);
         }
     }
     errors.extend(owner_errors(object));
+    errors
+}
+
+/// A finalizer has a domain, unless it is one that every cluster knows (`ValidateFinalizerName`). Custom kinds are asked for less.
+fn finalizer_errors(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+    let mut errors = Vec::new();
+    for (index, finalizer) in object::finalizers(object).into_iter().enumerate() {
+        let value = json!(finalizer);
+        let wrong = names::qualified_name_errors(finalizer);
+        errors.extend(wrong.into_iter().map(|why| FieldError::invalid("metadata.finalizers", &value, why)));
+        if kind.custom.is_none() && !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), &value, why));
+        }
+    }
     errors
 }
 
@@ -455,15 +519,32 @@ fn owner_errors(object: &Value) -> Vec<FieldError> {
     for owner in owners {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if object::text(owner, &[key]).is_empty() {
-                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{key}"), &json!(""), format!("{key} must not be empty")));
+                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{key}"), &json!(""), "must not be empty"));
             }
         }
     }
     if owners.iter().filter(|owner| owner["controller"] == true).count() > 1 {
-        let detail = "Only one reference can have Controller set to true";
-        errors.push(FieldError::invalid("metadata.ownerReferences", &json!(owners), detail));
+        errors.push(two_controllers(owners));
     }
     errors
+}
+
+/// Go prints its own structs, and the first two that claim to control.
+fn two_controllers(owners: &[Value]) -> FieldError {
+    let keys = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let shown = |owner: &Value| {
+        let fields = keys.into_iter().filter_map(|key| Some(format!("\"{key}\":{}", owner.get(key)?)));
+        format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+    };
+    let list = owners.iter().map(shown).collect::<Vec<_>>().join(",");
+    let named = |owner: &Value| format!("{}/{}", object::text(owner, &["kind"]), object::text(owner, &["name"]));
+    let claims: Vec<String> = owners.iter().filter(|owner| owner["controller"] == true).take(2).map(named).collect();
+    let detail = format!("Only one reference can have Controller set to true. Found \"true\" in references for {}", claims.join(" and "));
+    FieldError {
+        path: "metadata.ownerReferences".to_owned(),
+        reason: "FieldValueInvalid",
+        detail: format!("Invalid value: [{list}]: {detail}"),
+    }
 }
 
 /// A generation counts the changes of what was asked for: everything but metadata and, where it is split off, status.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::engine::Engine;
 use crate::registry::Kind;
-use crate::status::{ApiError, FieldError};
+use crate::status::FieldError;
 use crate::{crd, object};
 
 /// Fills in defaults that depend on nothing but the object.
@@ -30,9 +30,8 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
 }
 
 /// Completes and judges a new object.
-pub(crate) fn create(engine: &mut Engine, kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
-    let name = object::name(object).to_owned();
-    let errors = match kind.kind.as_str() {
+pub(crate) fn create(engine: &mut Engine, kind: &Kind, object: &mut Value) -> Vec<FieldError> {
+    match kind.kind.as_str() {
         _ if kind.custom.is_some() => Vec::new(),
         "Service" => service::create(engine, object),
         "Pod" => pod::create(object),
@@ -42,14 +41,12 @@ pub(crate) fn create(engine: &mut Engine, kind: &Kind, object: &mut Value) -> Re
             crd::validate(engine, object)
         }
         _ => other::validate(kind, object, None),
-    };
-    refuse(kind, &name, &errors)
+    }
 }
 
 /// Completes and judges a change; `subresource` is empty for the object itself.
-pub(crate) fn update(engine: &mut Engine, kind: &Kind, subresource: &str, new: &mut Value, old: &Value) -> Result<(), ApiError> {
-    let name = object::name(new).to_owned();
-    let errors = match (kind.kind.as_str(), subresource) {
+pub(crate) fn update(engine: &mut Engine, kind: &Kind, subresource: &str, new: &mut Value, old: &Value) -> Vec<FieldError> {
+    match (kind.kind.as_str(), subresource) {
         _ if kind.custom.is_some() => Vec::new(),
         ("Service", "status") => service::update_status(new),
         ("Service", _) => service::update(engine, new, old),
@@ -59,16 +56,18 @@ pub(crate) fn update(engine: &mut Engine, kind: &Kind, subresource: &str, new: &
             crd::complete(engine, new);
             let mut errors = crd::validate(engine, new);
             errors.extend(immutable("spec.scope", new, old, &["spec", "scope"]));
+            errors.extend(immutable("spec.group", new, old, &["spec", "group"]));
             errors
         }
         (_, "") => other::validate(kind, new, Some(old)),
         _ => Vec::new(),
-    };
-    refuse(kind, &name, &errors)
+    }
 }
 
-fn refuse(kind: &Kind, name: &str, errors: &[FieldError]) -> Result<(), ApiError> {
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(kind, name, errors)) }
+/// What an accepted object is warned of.
+pub(crate) fn warnings(kind: &Kind, object: &Value) -> Option<String> {
+    let warned = kind.kind == "Service" && kind.custom.is_none() && !object::list(object, &["spec", "externalIPs"]).is_empty();
+    warned.then(|| "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned())
 }
 
 /// An error when a field changed that may not.

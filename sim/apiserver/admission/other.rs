@@ -20,6 +20,19 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
                 port_protocols(subset);
             }
         }
+        "Lease" => drop(object::map_mut(object, "spec")),
+        "Event" if kind.group.is_empty() => {
+            let map = object.as_object_mut().expect("decoded objects are objects");
+            ["reportingComponent", "reportingInstance"].into_iter().for_each(|key| set_default(map, key, ""));
+            set_default(map, "source", json!({}));
+        }
+        "Event" => set_default(object.as_object_mut().expect("decoded objects are objects"), "deprecatedSource", json!({})),
+        "Node" => {
+            let spec = object::map_mut(object, "spec");
+            if let (Some(network), None) = (spec.get("podCIDR").cloned(), spec.get("podCIDRs")) {
+                spec.insert("podCIDRs".to_owned(), json!([network]));
+            }
+        }
         "EndpointSlice" => {
             port_protocols(object);
             for port in object.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -43,14 +56,12 @@ pub(crate) fn validate(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<
     match kind.kind.as_str() {
         "ConfigMap" | "Secret" => data_errors(kind, object, old),
         "Lease" => lease_errors(object),
+        "Endpoints" => endpoints_errors(object),
+        "Role" | "ClusterRole" => role_errors(kind, object),
         "EndpointSlice" => slice_errors(object, old),
         "Event" => event_errors(kind, object, old),
         "Node" => node_errors(object, old),
-        "RoleBinding" | "ClusterRoleBinding" => old
-            .and_then(|old| immutable("roleRef", object, old, &["roleRef"]))
-            .map(|error| FieldError { detail: error.detail.replace("field is immutable", "cannot change roleRef"), ..error })
-            .into_iter()
-            .collect(),
+        "RoleBinding" | "ClusterRoleBinding" => binding_errors(kind, object, old),
         _ => Vec::new(),
     }
 }
@@ -104,6 +115,10 @@ fn data_errors(kind: &Kind, object: &Value, old: Option<&Value>) -> Vec<FieldErr
                 errors.push(FieldError::invalid(format!("{field}[{key}]"), &json!(key), detail));
             }
         }
+    }
+    let twice = |key: &&String| object["binaryData"].get(key.as_str()).is_some();
+    for key in object["data"].as_object().into_iter().flatten().map(|(key, _)| key).filter(twice) {
+        errors.push(FieldError::invalid(format!("data[{key}]"), &json!(key), "duplicate of key present in binaryData"));
     }
     let Some(old) = old else { return errors };
     if old["immutable"] == true {
@@ -165,7 +180,7 @@ fn slice_errors(slice: &Value, old: Option<&Value>) -> Vec<FieldError> {
         if addresses.is_empty() {
             errors.push(FieldError::required(format!("endpoints[{index}].addresses"), "must contain at least 1 address"));
         }
-        for (position, address) in addresses.iter().enumerate() {
+        for address in addresses {
             let parsed = address.as_str().and_then(|text| text.parse::<std::net::IpAddr>().ok());
             let fits = match kind {
                 "IPv4" => parsed.is_some_and(|address| address.is_ipv4()),
@@ -173,13 +188,78 @@ fn slice_errors(slice: &Value, old: Option<&Value>) -> Vec<FieldError> {
                 _ => true,
             };
             if !fits {
-                errors.push(FieldError::invalid(
-                    format!("endpoints[{index}].addresses[{position}]"),
-                    address,
-                    format!("must be an {kind} address"),
-                ));
+                errors.push(FieldError::invalid(format!("endpoints[{index}].addresses"), address, format!("must be an {kind} address")));
             }
         }
+    }
+    errors
+}
+
+fn endpoints_errors(endpoints: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (subset, list) in object::list(endpoints, &["subsets"]).iter().enumerate() {
+        for field in ["addresses", "notReadyAddresses"] {
+            for (index, address) in object::list(list, &[field]).iter().enumerate() {
+                errors.extend(names::refuse_special_address(&format!("subsets[{subset}].{field}[{index}].ip"), &address["ip"]));
+            }
+        }
+    }
+    errors
+}
+
+fn role_errors(kind: &Kind, role: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, rule) in object::list(role, &["rules"]).iter().enumerate() {
+        let path = |field: &str| format!("rules[{index}].{field}");
+        let empty = |field: &str| object::list(rule, &[field]).is_empty();
+        if empty("verbs") {
+            errors.push(FieldError::required(path("verbs"), "verbs must contain at least one value"));
+        }
+        if !empty("nonResourceURLs") {
+            if kind.namespaced {
+                let detail = "namespaced rules cannot apply to non-resource URLs";
+                errors.push(FieldError::invalid(path("nonResourceURLs"), &rule["nonResourceURLs"], detail));
+            } else if !empty("apiGroups") || !empty("resources") || !empty("resourceNames") {
+                let detail = "rules cannot apply to both regular resources and non-resource URLs";
+                errors.push(FieldError::invalid(path("nonResourceURLs"), &rule["nonResourceURLs"], detail));
+            }
+            continue;
+        }
+        if empty("apiGroups") {
+            errors.push(FieldError::required(path("apiGroups"), "resource rules must supply at least one api group"));
+        }
+        if empty("resources") {
+            errors.push(FieldError::required(path("resources"), "resource rules must supply at least one resource"));
+        }
+    }
+    errors
+}
+
+fn binding_errors(kind: &Kind, binding: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let role = object::text(binding, &["roleRef", "kind"]);
+    let known: &[&str] = if kind.namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+    if !known.contains(&role) {
+        errors.push(FieldError::unsupported("roleRef.kind", &json!(role), known));
+    }
+    if object::text(binding, &["roleRef", "name"]).is_empty() {
+        errors.push(FieldError::required("roleRef.name", ""));
+    }
+    for (index, subject) in object::list(binding, &["subjects"]).iter().enumerate() {
+        let given = object::text(subject, &["kind"]);
+        if !matches!(given, "ServiceAccount" | "User" | "Group") {
+            let path = format!("subjects[{index}].kind");
+            errors.push(FieldError::unsupported(path, &json!(given), &["ServiceAccount", "User", "Group"]));
+        }
+        if object::text(subject, &["name"]).is_empty() {
+            errors.push(FieldError::required(format!("subjects[{index}].name"), ""));
+        }
+    }
+    if old.is_some_and(|old| old["roleRef"] != binding["roleRef"]) {
+        let field = |key: &str| object::text(binding, &["roleRef", key]);
+        let shown = format!("{{\"APIGroup\":{:?},\"Kind\":{:?},\"Name\":{:?}}}", field("apiGroup"), field("kind"), field("name"));
+        let detail = format!("Invalid value: {shown}: cannot change roleRef");
+        errors.push(FieldError { path: "roleRef".to_owned(), reason: "FieldValueInvalid", detail });
     }
     errors
 }
@@ -210,14 +290,19 @@ fn event_errors(kind: &Kind, event: &Value, old: Option<&Value>) -> Vec<FieldErr
                 "name part must consist of alphanumeric characters, '-', '_' or '.'",
             ));
         }
-        for (key, most) in [("action", 128), ("reason", 128), ("reportingInstance", 128), ("note", 1024)] {
-            let text = object::text(event, &[key]);
-            if text.len() > most {
-                errors.push(FieldError::invalid(key, &json!(text), format!("can have at most {most} characters")));
+        for (key, said, most) in [
+            ("action", "action", 128),
+            ("reason", "reason", 128),
+            ("reportingInstance", "reportingInstance", 128),
+            ("note", "message", 1024),
+        ] {
+            if object::text(event, &[key]).len() > most {
+                errors.push(FieldError::invalid(said, &json!(""), format!("can have at most {most} characters")));
             }
         }
-        if !matches!(object::text(event, &["type"]), "Normal" | "Warning") {
-            errors.push(FieldError::invalid("type", &event["type"], "has invalid value: "));
+        let given = object::text(event, &["type"]);
+        if !matches!(given, "Normal" | "Warning") {
+            errors.push(FieldError::invalid("type", &json!(""), format!("has invalid value: {given}")));
         }
         for key in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount", "deprecatedSource"] {
             let set = object::at(event, &[key]).is_some_and(|value| *value != json!({}) && *value != json!(0));
@@ -238,11 +323,11 @@ fn node_errors(node: &Value, old: Option<&Value>) -> Vec<FieldError> {
     for (index, taint) in object::list(node, &["spec", "taints"]).iter().enumerate() {
         let effect = object::text(taint, &["effect"]);
         if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
-            errors.push(FieldError::unsupported(
-                format!("spec.taints[{index}].effect"),
-                &taint["effect"],
-                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
-            ));
+            let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+            let error = FieldError::unsupported(format!("metadata.taints[{index}].effect"), &taint["effect"], &known);
+            // An update is judged as a new Node, too.
+            errors.extend(old.map(|_| error.clone()));
+            errors.push(error);
         }
         if !names::is_qualified_name(object::text(taint, &["key"])) {
             errors.push(FieldError::invalid(format!("spec.taints[{index}].key"), &taint["key"], "name part must be non-empty"));
@@ -251,7 +336,9 @@ fn node_errors(node: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let changed = |key: &str| {
         old.is_some_and(|old| object::at(old, &["spec", key]).is_some_and(|before| object::at(node, &["spec", key]) != Some(before)))
     };
-    if changed("podCIDR") || changed("providerID") {
+    if changed("podCIDRs") || changed("podCIDR") {
+        errors.push(FieldError::forbidden("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"));
+    } else if changed("providerID") {
         errors.push(FieldError::forbidden("spec", "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"));
     }
     errors

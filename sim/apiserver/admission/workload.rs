@@ -62,6 +62,8 @@ pub(crate) fn create(object: &Value) -> Vec<FieldError> {
     let (selector, labels) = (&object["spec"]["selector"], &object["spec"]["template"]["metadata"]["labels"]);
     if selector.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
+        // Nothing selects nothing.
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
     } else if is_empty(selector) {
         let kind = text(object, &["kind"]).to_lowercase();
         errors.push(FieldError::invalid("spec.selector", selector, format!("empty selector is invalid for {kind}")));

@@ -26,7 +26,7 @@ impl Form {
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic),
             "application/apply-patch+yaml" => Ok(Self::Apply),
-            other => Err(ApiError::unsupported_media_type(other)),
+            _ => Err(ApiError::unsupported_patch()),
         }
     }
 }
@@ -40,9 +40,13 @@ pub(crate) fn patch(kind: &Kind, form: Form, current: &Value, body: &[u8]) -> Re
     let mut wished = current.clone();
     match form {
         Form::Json => {
-            let patch: json_patch::Patch =
-                serde_json::from_value(body).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
-            json_patch::patch(&mut wished, &patch).map_err(|error| unprocessable(&error.to_string()))?;
+            if !body.is_array() {
+                return Err(ApiError::bad_request(
+                    "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+                ));
+            }
+            let patch: json_patch::Patch = serde_json::from_value(body).map_err(|_| unprocessable())?;
+            json_patch::patch(&mut wished, &patch).map_err(|_| unprocessable())?;
         }
         Form::Merge | Form::Strategic if !body.is_object() => {
             return Err(ApiError::bad_request(
@@ -57,9 +61,9 @@ pub(crate) fn patch(kind: &Kind, form: Form, current: &Value, body: &[u8]) -> Re
 }
 
 /// What a failed `test` or a path that is not there comes out as.
-fn unprocessable(why: &str) -> ApiError {
-    let mut error = ApiError::bad_request(format!("the server rejected our request due to an error in our request: {why}"));
-    (error.code, error.reason) = (422, "Invalid");
+fn unprocessable() -> ApiError {
+    let mut error = ApiError::bad_request("the server rejected our request due to an error in our request");
+    (error.code, error.reason, error.details) = (422, "Invalid", serde_json::json!({}));
     error
 }
 

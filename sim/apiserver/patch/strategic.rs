@@ -117,7 +117,7 @@ fn merge_map(kind: &str, parent: &str, target: &mut Map<String, Value>, patch: &
             target.clear();
             return Ok(());
         }
-        Some(other) => return Err(ApiError::bad_request(format!("unknown patch type found: {other}"))),
+        Some(other) => return Err(ApiError::plain(format!("unknown patch type found: {other}"))),
     }
     if let Some(kept) = patch.get("$retainKeys") {
         let kept = kept.as_array().ok_or_else(|| ApiError::bad_request("invalid patch format of retainKeys"))?;

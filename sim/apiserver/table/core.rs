@@ -104,7 +104,7 @@ pub(super) fn secret(object: &Value, now: Timestamp) -> Vec<Value> {
 
 /// `printServiceAccount`.
 pub(super) fn service_account(object: &Value, now: Timestamp) -> Vec<Value> {
-    vec![name(object), json!(list(object, &["secrets"]).len()), created(object, now)]
+    vec![name(object), created(object, now)]
 }
 
 fn keys(object: &Value, field: &str) -> usize {

@@ -11,17 +11,25 @@ use crate::registry::{Custom, PrinterColumn};
 
 /// Name and the CRD's columns; Name and Age where it asks for none.
 pub(super) fn columns(custom: &Custom) -> Vec<Column> {
+    let described = |spelling: &str| {
+        let meta = super::metadata_description;
+        spelled(spelling).into_iter().map(move |column| Column { description: meta(&column.name), ..column })
+    };
     if custom.columns.is_empty() {
-        return spelled("Name,Age");
+        return described("Name,Age@").collect();
     }
     let column = |column: &PrinterColumn| Column {
         name: column.name.clone(),
         column_type: column.column_type.clone(),
         format: column.format.clone(),
-        description: column.description.clone(),
+        description: if column.description.is_empty() {
+            format!("Custom resource definition column (in JSONPath format): {}", column.json_path)
+        } else {
+            column.description.clone()
+        },
         priority: column.priority,
     };
-    spelled("Name").into_iter().chain(custom.columns.iter().map(column)).collect()
+    described("Name").chain(custom.columns.iter().map(column)).collect()
 }
 
 /// The cells of one object, in the order of [`columns`].

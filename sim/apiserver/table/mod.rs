@@ -93,6 +93,8 @@ fn of<'a>(kind: &Kind, objects: impl Iterator<Item = &'a Value>, metadata: Value
         json!({"cells": cells(kind, object, now), "object": shown})
     };
     let rows: Vec<Value> = objects.map(row).collect();
+    // Go's nil, where no printer made a list.
+    let rows = if rows.is_empty() && kind.kind == "CustomResourceDefinition" { Value::Null } else { json!(rows) };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows})
 }
 
@@ -107,16 +109,16 @@ fn columns(kind: &Kind) -> Vec<Column> {
         "Service" => spelled("Name,Type,Cluster-IP,External-IP,Port(s),Age,Selector+"),
         "ConfigMap" => spelled("Name,Data,Age"),
         "Secret" => spelled("Name,Type,Data,Age"),
-        "ServiceAccount" => spelled("Name,Secrets,Age"),
+        "ServiceAccount" => spelled("Name,Age"),
         "Endpoints" => spelled("Name,Endpoints,Age"),
-        "Event" => spelled("Last Seen,Type,Reason,Object,Subobject+,Source+,Message,First Seen+,Count#+,Name+"),
-        "Deployment" => spelled("Name,Ready,Up-to-date#,Available#,Age,Containers+,Images+,Selector+"),
+        "Event" => spelled("Last Seen,Type,Reason,Object,Subobject+,Source+,Message,First Seen+,Count+,Name+"),
+        "Deployment" => spelled("Name,Ready,Up-to-date,Available,Age,Containers+,Images+,Selector+"),
         "ReplicaSet" => spelled("Name,Desired#,Current#,Ready#,Age,Containers+,Images+,Selector+"),
         "DaemonSet" => spelled("Name,Desired#,Current#,Ready#,Up-to-date#,Available#,Node Selector,Age,Containers+,Images+,Selector+"),
         "EndpointSlice" => spelled("Name,AddressType,Ports,Endpoints,Age"),
         "Lease" => spelled("Name,Holder,Age"),
         "RoleBinding" | "ClusterRoleBinding" => spelled("Name,Role,Age,Users+,Groups+,ServiceAccounts+"),
-        _ => spelled("Name,Created At"),
+        _ => spelled("Name,Created At@"),
     }
 }
 
@@ -144,19 +146,31 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     }
 }
 
-/// Columns from a short spelling: `+` marks those of `-o wide`, `#` whole numbers.
+/// Columns from a short spelling: `+` marks those of `-o wide`, `#` whole numbers, `@` times.
 fn spelled(names: &str) -> Vec<Column> {
     let column = |spelling: &str| {
-        let name = spelling.trim_end_matches(['+', '#']);
+        let name = spelling.trim_end_matches(['+', '#', '@']);
         Column {
             name: name.to_owned(),
-            column_type: if spelling.contains('#') { "integer" } else { "string" }.to_owned(),
+            column_type: match spelling.trim_end_matches('+').chars().last() {
+                Some('#') => "integer",
+                Some('@') => "date",
+                _ => "string",
+            }
+            .to_owned(),
             format: if name == "Name" { "name" } else { "" }.to_owned(),
             description: String::new(),
             priority: i64::from(spelling.ends_with('+')),
         }
     };
     names.split(',').map(column).collect()
+}
+
+/// What the API says of a name and of an age. **The built-in kinds' columns have no descriptions**, which nobody prints.
+fn metadata_description(column: &str) -> String {
+    let field = if column == "Name" { "name" } else { "creationTimestamp" };
+    let schema = crate::schema::components().get("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    schema.map(|schema| text(schema, &["properties", field, "description"]).to_owned()).unwrap_or_default()
 }
 
 fn name(object: &Value) -> Value {

@@ -47,7 +47,9 @@ impl Kubectl {
         command.args(words).env("KUBECONFIG", self.home.path().join("kubeconfig")).env("HOME", self.home.path());
         command.env("KUBE_EDITOR", self.home.path().join("editor")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("kubectl starts");
-        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("kubectl reads");
+        // Before 1.33 kubectl takes what begins with a brace for JSON; a document's mark makes it YAML for all.
+        let mark = if input.starts_with('{') { "---\n" } else { "" };
+        child.stdin.take().expect("piped").write_all(format!("{mark}{input}").as_bytes()).expect("kubectl reads");
         child.wait_with_output().expect("kubectl ends")
     }
 

@@ -267,7 +267,7 @@ fn what_a_real_api_server_refuses_is_refused() {
             (service("x", json!({"ports": [{"port": "http"}]})), 400, "cannot be handled as a Service"),
             (service("x", json!({"ports": [{"port": 80, "nodePort": 80}], "type": "NodePort"})), 422, "not in the valid range"),
             (service("x", json!({"ports": [{"port": 80}], "loadBalancerClass": "a/b"})), 422, "may only be used when"),
-            (service("1x", json!({"ports": [{"port": 80}]})), 422, "a DNS-1035 label must"),
+            (service("web.lan", json!({"ports": [{"port": 80}]})), 422, "must not contain dots"),
             (unselected, 422, "`selector` does not match template `labels`"),
             (versioned, 500, "resourceVersion should not be set on objects to be created"),
             (lease, 422, "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"),
