@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use bellhop_e2e::conformance::Options;
 use bellhop_e2e::kind::suite::NodeImage;
 use bellhop_e2e::kind::{self, Family, Proxy};
 use bellhop_e2e::suite::{self, Suite, UNPLAYABLE};
@@ -75,6 +76,23 @@ enum Command {
         /// Names of tests or of scenarios, without .yaml; the usual ones without
         names: Vec<String>,
     },
+    /// Ask our API server and a real one the same, and compare the answers
+    Conformance {
+        /// A cluster that is there already; without it a control plane is started in namespaces of its own
+        #[arg(long)]
+        kubeconfig: Option<PathBuf>,
+        /// The binary that is etcd, kube-apiserver and kube-controller-manager
+        #[arg(long, env = "BELLHOP_KUBE", default_value = "target/kind/kube")]
+        kube: PathBuf,
+        /// Write what the real server answers into sim/conformance/recorded
+        #[arg(long)]
+        record: bool,
+        /// Where the report and the logs go
+        #[arg(long, default_value = "target/e2e")]
+        out: PathBuf,
+        /// Names of themes; all without
+        themes: Vec<String>,
+    },
     /// Play one file and print what every machine showed
     Play {
         /// The scenario
@@ -94,6 +112,7 @@ fn main() -> ExitCode {
             node.context("no node image")
                 .and_then(|node| kind(kind::suite::Options { proxy, family, names, scenarios, node, bellhop, kubia, cache, out }))
         }
+        Command::Conformance { kubeconfig, kube, record, out, themes } => conformance(&Options { kubeconfig, kube, record, out, themes }),
         Command::Play { file, out } => play_one(file, out),
     };
     match result {
@@ -148,6 +167,13 @@ fn kind(mut options: kind::suite::Options) -> Result<u8> {
         *path = path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
     }
     Ok(u8::from(!kind::suite::run(&options)?))
+}
+
+fn conformance(options: &Options) -> Result<u8> {
+    if options.kubeconfig.is_none() {
+        root()?;
+    }
+    Ok(u8::from(!bellhop_e2e::conformance::run(options)?))
 }
 
 fn play_one(file: PathBuf, out: PathBuf) -> Result<u8> {

@@ -11,12 +11,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// For each crate of ours, the crates of ours that it may depend on in a normal build.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("bellhop-core", &[]),
     ("bellhop-api", &["bellhop-core"]),
     ("bellhop-link", &["bellhop-core"]),
     ("bellhop", &["bellhop-api", "bellhop-core", "bellhop-link"]),
     ("bellhop-apiserver", &[]),
+    ("bellhop-conformance", &[]),
     ("bellhop-fabric", &["bellhop-core"]),
     ("bellhop-fidelity", &["bellhop-core"]),
     ("bellhop-models", &["bellhop", "bellhop-core"]),
@@ -34,7 +35,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "bellhop-scenario",
         ],
     ),
-    ("bellhop-e2e", &["bellhop-core", "bellhop-fidelity", "bellhop-scenario"]),
+    ("bellhop-e2e", &["bellhop-apiserver", "bellhop-conformance", "bellhop-core", "bellhop-fidelity", "bellhop-scenario"]),
 ];
 
 /// What must not be reachable from a crate, by any way.
