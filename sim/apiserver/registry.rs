@@ -152,7 +152,7 @@ const fn row(group: &'static str, kind: &'static str, plural: &'static str, flag
 }
 
 #[rustfmt::skip]
-static TABLE: [Row; 22] = [
+static TABLE: [Row; 21] = [
     Row { short: &["cm"], ..row("", "ConfigMap", "configmaps", "nu", CORE) },
     Row { short: &["ep"], ..row("", "Endpoints", "endpoints", "nuk", CORE) },
     Row { short: &["ev"], fields: EVENT_FIELDS, ..row("", "Event", "events", "nuk", CORE) },
