@@ -37,8 +37,10 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Broken> {
             }
             let since = known_since(evidence, given.get(&key), mover, version.at);
             let lost = last.addresses.difference(&version.addresses).next();
-            let shared_by = |lost: &IpAddr| before.iter().filter(|(_, other)| other.addresses.contains(lost)).map(|(key, _)| key);
-            let collided = |lost: &IpAddr| shared_by(lost).any(|key| changed_by_a_user(evidence, key, since, version.at));
+            let collided = |lost: &IpAddr| {
+                let mut sharing = before.iter().filter(|(_, other)| other.addresses.contains(lost));
+                sharing.any(|(other, _)| changed_by_a_user(evidence, other, since, version.at))
+            };
             if let Some(lost) = lost.filter(|lost| !collided(lost) && !was_changed(evidence, &key, since, version.at)) {
                 let detail = format!("{key} lost {lost}, and nobody had changed it or a pool");
                 broken.push(Broken { at: version.at, invariant: MOVES, detail, about });
