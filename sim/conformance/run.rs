@@ -57,19 +57,10 @@ pub async fn play(server: &impl Server, theme: &Theme) -> Result<Answers, Stoppe
     let namespace = format!("{PREFIX}-{}", theme.name);
     let mut player = Player { client: server.client(), kept: BTreeMap::from([("ns".to_owned(), json!(namespace))]), namespace };
     player.begin().await?;
-    let mut answers = Answers::new();
-    let mut compacted = true;
-    for call in &theme.calls {
-        if call.compact {
-            compacted = server.compact().await;
-            continue;
-        }
-        // Without a compaction nothing after it means what it says.
-        let answer = if compacted { player.ask(call).await? } else { None };
-        answers.push((call.name.clone(), answer));
-    }
+    let answers = player.all(server, theme).await;
+    // Also after a call that could not be made: nothing of ours stays.
     player.end().await?;
-    Ok(answers)
+    answers
 }
 
 struct Player {
@@ -87,6 +78,20 @@ struct Answer {
 }
 
 impl Player {
+    async fn all(&mut self, server: &impl Server, theme: &Theme) -> Result<Answers, Stopped> {
+        let (mut answers, mut compacted) = (Answers::new(), true);
+        for call in &theme.calls {
+            if call.compact {
+                compacted = server.compact().await;
+                continue;
+            }
+            // Without a compaction nothing after it means what it says.
+            let answer = if compacted { self.ask(call).await? } else { None };
+            answers.push((call.name.clone(), answer));
+        }
+        Ok(answers)
+    }
+
     async fn begin(&self) -> Result<(), Stopped> {
         let name = &self.namespace;
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
