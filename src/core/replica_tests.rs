@@ -603,7 +603,7 @@ fn a_restart_leaves_sharers_together() {
     assert_eq!((second.writes, &second.services), (0, &first.services));
 }
 
-const VIP6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x91));
+const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x91));
 
 fn dual(name: &str, all_families: bool) -> Service {
     let families = vec![Family::V6, Family::V4];

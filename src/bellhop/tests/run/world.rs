@@ -164,7 +164,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let clock = PausedClock::new();
         // Of both families; a Service that does not ask for both has IPv4, as anywhere.
-        let service_cidr_v6 = Some((std::net::Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 112));
+        let service_cidr_v6 = Some((Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 0), 112));
         let clock_of_server = std::sync::Arc::new(move || clock.wall());
         let server = ApiServer::new(&Config { seed: 1, clock: clock_of_server, service_cidr_v6, ..Config::default() });
         let client = client(&server, "test");
