@@ -177,11 +177,13 @@ fn merge_field(kind: &str, parent: &str, key: &str, target: &mut Map<String, Val
 }
 
 fn merge_list(kind: &str, field: &str, merge_key: &str, list: &mut Vec<Value>, patch: &[Value]) -> Result<(), ApiError> {
-    let is_replace = |item: &Value| item.get("$patch").is_some_and(|directive| directive == "replace");
-    if patch.iter().any(is_replace) {
-        list.clear();
+    let directs = |item: &Value, directive: &str| item.get("$patch").is_some_and(|found| found == directive);
+    // The list is then the patch's as it is, also where elements have one key (mergeSliceWithSpecialElements).
+    if patch.iter().any(|item| directs(item, "replace")) {
+        *list = patch.iter().filter(|item| item.get("$patch").is_none()).cloned().collect();
+        return Ok(());
     }
-    for item in patch.iter().filter(|item| !is_replace(item) || item.get(merge_key).is_some()) {
+    for item in patch {
         let Some(map) = item.as_object() else {
             return Err(ApiError::bad_request(format!("invalid element of {field}: not an object")));
         };
@@ -189,7 +191,7 @@ fn merge_list(kind: &str, field: &str, merge_key: &str, list: &mut Vec<Value>, p
             return Err(ApiError::plain(format!("map: {item} does not contain declared merge key: {merge_key}")));
         };
         let found = list.iter().position(|old| old.get(merge_key) == Some(wanted));
-        if map.get("$patch").is_some_and(|directive| directive == "delete") {
+        if directs(item, "delete") {
             list.retain(|old| old.get(merge_key) != Some(wanted));
             continue;
         }
@@ -232,6 +234,14 @@ mod tests {
     fn patched(kind: &str, mut object: Value, patch: &Value) -> Value {
         merge(kind, &mut object, patch).expect("the patch fits");
         object
+    }
+
+    #[test]
+    fn a_list_that_is_replaced_keeps_two_elements_of_one_key() {
+        let node = json!({"status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.9"}]}});
+        let two = [json!({"type": "InternalIP", "address": "192.168.0.3"}), json!({"type": "InternalIP", "address": "2001:db8::3"})];
+        let patch = json!({"status": {"addresses": [two[0], two[1], {"$patch": "replace"}]}});
+        assert_eq!(patched("Node", node, &patch)["status"]["addresses"], json!(two));
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Heartbeat {
             return Ok(());
         }
         // A patch, as the kubelet sends it: it refuses no reader that lags, and leaves the conditions of others as they are.
-        let patch = Patch::Strategic(json!({ "status": status }));
+        let patch = Patch::Strategic(status_patch(&status));
         answer(&self.env, self.nodes().patch_status(name, &PatchParams::default(), &patch)).await?;
         self.reported = Some(now);
         Ok(())
@@ -111,6 +111,16 @@ impl Heartbeat {
     fn nodes(&self) -> Api<Node> {
         Api::all(self.env.client.clone())
     }
+}
+
+/// The patch of a status. Addresses are merged by their type, so that of two InternalIPs one would be lost: the list is replaced
+/// (`fixupPatchForNodeStatusAddresses` of component-helpers).
+fn status_patch(status: &NodeStatus) -> serde_json::Value {
+    let mut patch = json!({ "status": status });
+    if let Some(addresses) = patch["status"]["addresses"].as_array_mut() {
+        addresses.push(json!({ "$patch": "replace" }));
+    }
+    patch
 }
 
 /// Whether what we would report is there already, but for the times of heartbeats and what others have added (nodeStatusHasChanged).
