@@ -142,7 +142,7 @@ pub fn reference(api_version: &str, kind: &str, meta: &ObjectMeta) -> k8s_openap
     }
 }
 
-fn joined(services: &std::collections::BTreeSet<bellhop_core::name::ServiceKey>) -> String {
+fn joined(services: &bellhop_core::sharers::Sharers) -> String {
     services.iter().map(ToString::to_string).collect::<Vec<_>>().join(";")
 }
 
@@ -152,10 +152,11 @@ fn saturating(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::net::IpAddr;
 
     use bellhop_core::name::ServiceKey;
+    use bellhop_core::sharers::Sharers;
 
     use super::*;
 
@@ -245,7 +246,7 @@ mod tests {
         let object: DynamicObject =
             serde_json::from_value(json!({"metadata": {"name": "pool"}, "spec": {"address": "192.0.2.7"}})).expect("an Eip");
         let status = PoolStatus {
-            used: BTreeMap::from([(ADDRESS, BTreeSet::from([ServiceKey::new("a", "x"), ServiceKey::new("b", "y")]))]),
+            used: BTreeMap::from([(ADDRESS, Sharers::from_iter([ServiceKey::new("a", "x"), ServiceKey::new("b", "y")]))]),
             first: Some(ADDRESS),
             last: Some(ADDRESS),
             size: 1,

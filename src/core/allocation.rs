@@ -8,7 +8,7 @@ mod choice;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -17,6 +17,7 @@ use crate::name::{InterfaceName, NodeName, PoolName, ServiceKey};
 use crate::namespaces::Namespaces;
 use crate::object::{Binding, Family, Protocol, Request, Service};
 use crate::pool::AddressPool;
+use crate::sharers::Sharers;
 use crate::sharing;
 use crate::status::reason;
 
@@ -137,14 +138,14 @@ pub struct Allocation {
     /// A Service may hold an address of a pool that is gone: it is kept for a pool of that name that comes back.
     held: BTreeMap<ServiceKey, Holding>,
     /// Who holds each address, of whichever pool.
-    users: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    users: BTreeMap<IpAddr, Sharers>,
     reserved: BTreeMap<IpAddr, Reserved>,
     /// Pools that are there and have no book, and why not.
     unusable: BTreeMap<PoolName, String>,
 }
 
 static NOTHING: Holding = Holding::new();
-static NOBODY: BTreeSet<ServiceKey> = BTreeSet::new();
+static NOBODY: Sharers = Sharers::NOBODY;
 
 impl Allocation {
     /// Opens or changes a pool. What is held of it stays held, even where its addresses no longer include it.
@@ -212,12 +213,12 @@ impl Allocation {
     }
 
     /// Who holds an address.
-    pub fn users(&self, address: IpAddr) -> &BTreeSet<ServiceKey> {
+    pub fn users(&self, address: IpAddr) -> &Sharers {
         self.users.get(&address).unwrap_or(&NOBODY)
     }
 
     /// The record of a pool: who holds which of its addresses.
-    pub fn used(&self, name: &PoolName) -> BTreeMap<IpAddr, BTreeSet<ServiceKey>> {
+    pub fn used(&self, name: &PoolName) -> BTreeMap<IpAddr, Sharers> {
         let taken = self.books.get(name).into_iter().flat_map(|book| book.ledger.taken());
         let of_pool = |service: &&ServiceKey| self.held(service).values().any(|held| held.pool == *name);
         taken.map(|address| (address, self.users(address).iter().filter(of_pool).cloned().collect())).collect()

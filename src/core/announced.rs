@@ -2,11 +2,12 @@
 //!
 //! It decides nothing: [`crate::replica`] says what is wanted, and the announcers speak.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, ServiceKey};
+use crate::sharers::Sharers;
 
 /// Where an address is heard: on which NIC's LAN, and which MAC is named.
 pub type Place = (InterfaceName, MacAddr);
@@ -15,7 +16,7 @@ pub type Place = (InterfaceName, MacAddr);
 #[derive(Debug, Default)]
 pub struct Announced {
     of_service: BTreeMap<ServiceKey, BTreeMap<IpAddr, Place>>,
-    users: BTreeMap<(IpAddr, InterfaceName), BTreeSet<ServiceKey>>,
+    users: BTreeMap<(IpAddr, InterfaceName), Sharers>,
 }
 
 impl Announced {

@@ -21,6 +21,7 @@ use crate::allocation::{Allocation, Held, Known, Refusal, Reserved};
 use crate::name::{NodeName, PoolName, ServiceKey};
 use crate::namespaces::Namespaces;
 use crate::object::{Endpoint, EndpointSlice, Event, Kind, Namespace, Node, Pool, PoolStatus, Service, Subject, Version};
+use crate::sharers::Sharers;
 
 /// Where an address is carried, or why nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub struct Controller {
     /// The younger pools that overlap an older one, with its name.
     conflicts: BTreeMap<PoolName, PoolName>,
     /// What was last written to each pool's record: what comes back as it was written is no news.
-    recorded: BTreeMap<PoolName, BTreeMap<IpAddr, BTreeSet<ServiceKey>>>,
+    recorded: BTreeMap<PoolName, BTreeMap<IpAddr, Sharers>>,
 
     // What is to be done.
     start_over: bool,
@@ -282,7 +283,7 @@ impl Controller {
     }
 
     /// A record was handed out to be written.
-    pub fn handle_recording(&mut self, pool: &PoolName, used: BTreeMap<IpAddr, BTreeSet<ServiceKey>>) {
+    pub fn handle_recording(&mut self, pool: &PoolName, used: BTreeMap<IpAddr, Sharers>) {
         self.recorded.insert(pool.clone(), used);
     }
 

@@ -32,6 +32,7 @@ pub mod placement;
 pub mod pool;
 pub mod reminders;
 pub mod replica;
+pub mod sharers;
 pub mod sharing;
 pub mod status;
 pub mod text;

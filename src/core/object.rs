@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crate::interface::{InterfaceSelector, InvalidSelector};
 use crate::name::{NodeName, PoolName, ServiceKey};
 use crate::pool::{AddressPool, InvalidPool};
+use crate::sharers::Sharers;
 
 /// A `metadata.resourceVersion`. Kubernetes promises since 1.35 that those of one resource compare as numbers; what is no number is not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub struct Namespace {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
     /// `used`: the allocation record. Several Services where they share an address.
-    pub used: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    pub used: BTreeMap<IpAddr, Sharers>,
     /// `firstIP`.
     pub first: Option<IpAddr>,
     /// `lastIP`.

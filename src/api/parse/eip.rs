@@ -2,12 +2,12 @@
 //!
 //! Reads field by field out of JSON, so that a field of a wrong type spoils nothing but itself.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bellhop_core::name::ServiceKey;
 use bellhop_core::object::{Binding, Condition, Pool, PoolStatus, Protocol};
 use bellhop_core::pool::AddressPool;
+use bellhop_core::sharers::Sharers;
 use bellhop_core::text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::DynamicObject;
@@ -72,8 +72,8 @@ fn status(status: &Value) -> PoolStatus {
 }
 
 /// `address: ns/a;ns/b`. What is none of that form is in nobody's record.
-fn used_entry((address, services): (&String, &Value)) -> Option<(IpAddr, BTreeSet<ServiceKey>)> {
-    let services: BTreeSet<ServiceKey> = services.as_str()?.split(';').filter_map(|key| ServiceKey::parse(key.trim())).collect();
+fn used_entry((address, services): (&String, &Value)) -> Option<(IpAddr, Sharers)> {
+    let services: Sharers = services.as_str()?.split(';').filter_map(|key| ServiceKey::parse(key.trim())).collect();
     let entry = (address.parse().ok()?, services);
     (!entry.1.is_empty()).then_some(entry)
 }
@@ -134,7 +134,7 @@ mod tests {
         let pool = parsed(
             json!({"metadata": {}, "status": {"used": {"192.0.2.1": "a/x;b/y", "nonsense": "a/x", "192.0.2.2": "", "192.0.2.3": 5}}}),
         );
-        let services = BTreeSet::from([ServiceKey::new("a", "x"), ServiceKey::new("b", "y")]);
+        let services = Sharers::from_iter([ServiceKey::new("a", "x"), ServiceKey::new("b", "y")]);
         assert_eq!(pool.status.used, BTreeMap::from([(IpAddr::from([192, 0, 2, 1]), services)]));
     }
 

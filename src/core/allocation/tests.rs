@@ -1,5 +1,7 @@
 //! Who gets which address, who keeps it, and what a refusal says.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::object::{ServiceStatus, TrafficPolicy, Version};
 
@@ -283,7 +285,7 @@ fn an_address_is_shared_by_those_who_give_the_same_key_and_freed_with_the_last()
     let mut town = Town::new(&[("lan", "192.168.0.91", OPEN)]);
     assert!(town.got("web", &sharing(80, Some("k"))).is_ok());
     assert!(town.got("tls", &sharing(443, Some("k"))).is_ok());
-    let users = BTreeSet::from([service("web"), service("tls")]);
+    let users = Sharers::from_iter([service("web"), service("tls")]);
     assert_eq!(town.allocation.used(&"lan".into()), BTreeMap::from([(address(91), users)]));
     town.allocation.release(&service("web"));
     assert_eq!(town.got("other", &Request::default()), Err(reason::POOL_EXHAUSTED));
@@ -346,6 +348,7 @@ fn a_record_as_large_as_kubernetes_takes_grows_no_more() {
     }
     assert!(last.refusal.is_some() && town.allocation.record_bytes(&"lan".into()) <= RECORD_BYTES_MAX);
     let record = town.allocation.used(&"lan".into());
-    let written: usize = record.iter().map(|(address, users)| format!("\"{address}\":\"{}\",", users.first().expect("one")).len()).sum();
+    let written: usize =
+        record.iter().map(|(address, users)| format!("\"{address}\":\"{}\",", users.iter().next().expect("one")).len()).sum();
     assert!(written <= RECORD_BYTES_MAX && written > RECORD_BYTES_MAX - 256, "{written}");
 }
