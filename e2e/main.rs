@@ -61,6 +61,9 @@ enum Command {
         /// An archive with Bellhop's image
         #[arg(long)]
         bellhop: PathBuf,
+        /// The program out of it, for the operator's commands
+        #[arg(long)]
+        program: PathBuf,
         /// An archive with the image that stands in for luksa/kubia
         #[arg(long)]
         kubia: PathBuf,
@@ -107,10 +110,10 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
         Command::Fidelity { jobs, names } => fidelity(jobs, &names),
-        Command::Kind { proxy, family, image, node_image, bellhop, kubia, cache, out, scenarios, names } => {
+        Command::Kind { proxy, family, image, node_image, bellhop, program, kubia, cache, out, scenarios, names } => {
             let node = node_image.map(NodeImage::Made).or_else(|| image.map(NodeImage::Named));
             node.context("no node image")
-                .and_then(|node| kind(kind::suite::Options { proxy, family, names, scenarios, node, bellhop, kubia, cache, out }))
+                .and_then(|node| kind(kind::suite::Options { proxy, family, names, scenarios, node, bellhop, program, kubia, cache, out }))
         }
         Command::Conformance { kubeconfig, kube, record, out, themes } => conformance(&Options { kubeconfig, kube, record, out, themes }),
         Command::Play { file, out } => play_one(file, out),
@@ -163,7 +166,7 @@ fn kind(mut options: kind::suite::Options) -> Result<u8> {
     root()?;
     // Absolute paths: an engine of our own has a folder of its own.
     std::fs::create_dir_all(&options.cache).and_then(|()| std::fs::create_dir_all(&options.out))?;
-    for path in [&mut options.bellhop, &mut options.kubia, &mut options.cache, &mut options.out] {
+    for path in [&mut options.bellhop, &mut options.program, &mut options.kubia, &mut options.cache, &mut options.out] {
         *path = path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
     }
     Ok(u8::from(!kind::suite::run(&options)?))

@@ -103,6 +103,13 @@ impl<'a> Case<'a> {
         self.type_in(&format!("kubectl {line}"), || self.bench.cluster.run(line))
     }
 
+    /// Types `bellhop`, the operator's own copy of the program, with words divided by blanks; what it printed.
+    pub(crate) fn bellhop(&self, line: &str) -> Result<String> {
+        let mut command = self.bench.cluster.with_kubeconfig("timeout");
+        command.arg("120").arg(&self.bench.program).args(line.split(' '));
+        self.type_in(&format!("bellhop {line}"), || self.bench.cluster.docker.inside(&mut command))
+    }
+
     /// `kubectl edit` with an editor that replaces one text by another.
     pub(crate) fn edit(&self, what: &str, from: &str, to: &str) -> Result<String> {
         let editor = format!("sed -i 's/{from}/{to}/'");

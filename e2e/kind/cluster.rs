@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::docker::Docker;
 use super::{Family, Proxy};
 
 /// The cluster's name; nodes are called after it.
-pub(crate) const NAME: &str = "bellhop";
+pub(crate) const NAME: &str = "bellhop-e2e";
 /// The engine's network, and its bridge: names have at most fifteen letters.
 const NETWORK: &str = "bellhop-kind";
 const BRIDGE: &str = "bellhop-kind";
@@ -25,9 +25,9 @@ const IPV4: &str = "192.168.0.0/24";
 const IPV6: &str = "2001:db8::/64";
 /// kind's name for a node's container, and the tutorial's machine: name, last part of its addresses, MAC.
 const MACHINES: [(&str, &str, u8, &str); 3] = [
-    ("bellhop-control-plane", "master1", 2, "52:54:22:a3:9a:d9"),
-    ("bellhop-worker", "worker-p001", 3, "52:54:22:3a:e6:6e"),
-    ("bellhop-worker2", "worker-p002", 4, "52:54:22:37:6c:7b"),
+    ("bellhop-e2e-control-plane", "master1", 2, "52:54:22:a3:9a:d9"),
+    ("bellhop-e2e-worker", "worker-p001", 3, "52:54:22:3a:e6:6e"),
+    ("bellhop-e2e-worker2", "worker-p002", 4, "52:54:22:37:6c:7b"),
 ];
 
 /// A cluster.
@@ -62,8 +62,8 @@ impl Cluster {
         docker.run(&format!("docker network create --driver bridge {name} --subnet {IPV4}{ipv6} {NETWORK}"))?;
         let config = out.join("cluster.yaml");
         let text = include_str!("../../kind-config/three-nodes.yaml");
-        let text = text.replace("kubeProxyMode: iptables", &format!("kubeProxyMode: {proxy}"));
-        std::fs::write(&config, text.replace("ipFamily: ipv4", &format!("ipFamily: {family}")))?;
+        let text = replaced(text, "kubeProxyMode: iptables", &format!("kubeProxyMode: {proxy}"))?;
+        std::fs::write(&config, replaced(&text, "ipFamily: ipv4", &format!("ipFamily: {family}"))?)?;
         let mut kind = docker.command("kind");
         kind.args(["create", "cluster", "--name", NAME, "--image", &docker.image, "--wait", "120s", "--retain", "--config"]).arg(&config);
         kind.arg("--kubeconfig").arg(&cluster.kubeconfig).env("KIND_EXPERIMENTAL_DOCKER_NETWORK", NETWORK);
@@ -109,7 +109,8 @@ impl Cluster {
         self.with_kubeconfig("kubectl")
     }
 
-    fn with_kubeconfig(&self, program: &str) -> Command {
+    /// A program that asks this cluster.
+    pub(crate) fn with_kubeconfig(&self, program: &str) -> Command {
         let mut command = self.docker.command(program);
         command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.kubeconfig.with_extension("cache")).env("LC_ALL", "C.UTF-8");
         command
@@ -157,6 +158,12 @@ impl Cluster {
         let _ = docker.run(&format!("kind delete cluster --name {NAME} --kubeconfig /dev/null"));
         let _ = docker.run(&format!("docker network rm {NETWORK}"));
     }
+}
+
+/// A configuration with one line changed. A line that is not there would leave the cluster another than was asked for.
+fn replaced(text: &str, from: &str, to: &str) -> Result<String> {
+    ensure!(text.contains(from), "kind-config/three-nodes.yaml does not say `{from}`");
+    Ok(text.replace(from, to))
 }
 
 /// Makes a folder with a `docker` that adds what a machine is to `docker run`, and otherwise is the one that comes next in PATH.

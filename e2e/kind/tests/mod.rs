@@ -6,6 +6,7 @@ mod failover;
 mod families;
 mod installation;
 mod operations;
+mod operator;
 mod pools;
 mod tutorial;
 
@@ -77,15 +78,18 @@ const FILES: [&str; 6] =
     ["address-shared", "address-taken", "iptables-mode-ping-unanswered", "load-balancer-ip", "tutorial-ipv6", "tutorial-local"];
 
 /// All tests that are written here, and the families that they need.
-const TESTS: [(&str, Needs, Written); 14] = [
+const TESTS: [(&str, Needs, Written); 17] = [
     ("tutorial", Needs::Ipv4, tutorial::as_printed),
     ("wire", Needs::Ipv4, tutorial::answers_name_the_node_and_leave_from_the_leader),
+    ("check", Needs::Ipv4, operator::all_is_well),
+    ("permissions", Needs::Nothing, operator::nothing_else_is_allowed),
     ("cluster-policy", Needs::Ipv4, tutorial::cluster_reaches_both_pods_and_hides_the_client),
     ("local-policy", Needs::Ipv4, tutorial::local_reaches_the_nodes_own_pod_and_shows_the_client),
     ("ipv6", Needs::Ipv6, families::the_tutorial_in_ipv6),
     ("dual-stack", Needs::Both, families::an_address_of_each_family),
     ("pool-grows-and-shrinks", Needs::Ipv4, pools::a_pool_grows_and_shrinks),
     ("pending-says-why", Needs::Ipv4, pools::a_pending_service_says_why),
+    ("from-porterlb", Needs::Ipv4, operator::porterlbs_objects_are_taken_over),
     ("leader-pod-deleted", Needs::Ipv4, failover::the_leaders_pod_is_deleted),
     ("cordon", Needs::Ipv4, operations::cordoning_moves_nothing),
     ("drain-local", Needs::Ipv4, operations::a_drained_node_hands_over_under_local),
