@@ -27,7 +27,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts one that serves an archive as `luksa/kubia`.
     pub(crate) fn start(cluster: &Cluster, archive: &Path, out: &Path) -> Result<Self> {
-        let machine = Machine::connect("bellhop-registry", MAC, &[&format!("{ADDRESS}/24")], cluster)?;
+        let machine = Machine::connect("bellhop-images", MAC, &[&format!("{ADDRESS}/24")], cluster)?;
         let data = out.join("registry");
         let config = out.join("registry.yml");
         let text = format!(

@@ -31,8 +31,8 @@ pub(super) struct Removal {
 pub(super) fn given(eips: &[DynamicObject]) -> Given {
     let mut given = Given::new();
     for (address, services) in eips.iter().flat_map(|eip| parse::pool(eip).status.used) {
-        for service in services {
-            given.entry(service).or_default().insert(address);
+        for service in &services {
+            given.entry(service.clone()).or_default().insert(address);
         }
     }
     given
