@@ -86,7 +86,7 @@ const TESTS: [(&str, Needs, Written); 17] = [
     ("cluster-policy", Needs::Ipv4, tutorial::cluster_reaches_both_pods_and_hides_the_client),
     ("local-policy", Needs::Ipv4, tutorial::local_reaches_the_nodes_own_pod_and_shows_the_client),
     ("ipv6", Needs::Ipv6, families::the_tutorial_in_ipv6),
-    ("dual-stack", Needs::Both, families::an_address_of_each_family),
+    ("both-families", Needs::Both, families::an_address_of_each_family),
     ("pool-grows-and-shrinks", Needs::Ipv4, pools::a_pool_grows_and_shrinks),
     ("pending-says-why", Needs::Ipv4, pools::a_pending_service_says_why),
     ("from-porterlb", Needs::Ipv4, operator::porterlbs_objects_are_taken_over),
