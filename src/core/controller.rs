@@ -163,8 +163,10 @@ impl Controller {
         if self.services.get(&service.key).is_some_and(|known| service.version.is_older_than(&known.version)) {
             return;
         }
-        // Deleted and made anew while nobody told us: what the old one had is not this one's.
-        if self.services.get(&service.key).is_some_and(|known| service.created != known.created) {
+        // Deleted and made anew while nobody told us: what the old one had is not this one's. Who follows holds nothing of anybody's: what stands on record when it
+        // takes over is the new one's.
+        let is_anew = self.services.get(&service.key).is_some_and(|known| service.created != known.created);
+        if is_anew && !self.allocation.held(&service.key).is_empty() {
             self.remade.insert(service.key.clone());
         }
         // Chosen by whoever led meanwhile: it stands, and what was made of the old record does not.
@@ -275,6 +277,7 @@ impl Controller {
     /// Another leads: what we decided and remember is no longer what stands.
     pub fn handle_following(&mut self) {
         self.another_led = true;
+        self.remade.clear();
         self.allocation = Allocation::default();
         self.pools_changed = true;
         self.carried.clear();

@@ -284,6 +284,28 @@ fn a_service_that_was_made_anew_while_nobody_told_gets_an_address_of_its_own() {
 }
 
 #[test]
+fn a_standby_that_takes_over_moves_nothing_of_a_service_that_was_made_anew_meanwhile() {
+    let mut bench = Bench::tutorial();
+    let (key, eip, given) =
+        (ServiceKey::new("default", "porter-layer2-svc"), PoolName::from("porter-layer2-eip"), IpAddr::from([192, 168, 0, 95]));
+    bench.replica.handle_lease(bench.now, Some(held_by_another()));
+    bench.drain();
+    // The leader of the meantime gave the new Service an address that is not the lowest free one.
+    bench.version = 1_000_000;
+    let mut anew = Service { created: 9, version: Version("1000000".into()), ..bench.services[&key].clone() };
+    anew.status.ingress = vec![given];
+    bench.add_service(anew);
+    let mut recorded = Pool { version: Version("1000000".into()), ..bench.pools[&eip].clone() };
+    recorded.status.used = BTreeMap::from([(given, crate::sharers::Sharers::from_iter([key]))]);
+    bench.add_pool(recorded);
+    bench.drain();
+    bench.replica.handle_lease(bench.now, Some(LeaseRecord { holder: None, version: Version("1000000".into()), ..held_by_another() }));
+    bench.drain();
+    assert_eq!(bench.replica.role(), Role::Leader);
+    assert_eq!(bench.status("porter-layer2-svc").ingress, [given]);
+}
+
+#[test]
 fn what_another_leader_chose_during_an_outage_stands_when_it_is_heard_of() {
     let mut bench = Bench::tutorial();
     let key = ServiceKey::new("default", "porter-layer2-svc");
