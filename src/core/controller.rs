@@ -11,6 +11,8 @@ mod place;
 mod pools;
 mod restore;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -301,6 +303,11 @@ impl Controller {
 
     /// Draws the consequences of all that was handled. Does nothing unless leading and synced.
     pub fn decide(&mut self) {
+        if !self.leading && self.another_led {
+            // Who begins to lead looks at all there is anyway. Kept until then, the name of each Service that ever was would be.
+            self.dirty.clear();
+            self.touched.clear();
+        }
         if !self.leading || !self.is_synced() {
             return;
         }
