@@ -234,10 +234,11 @@ impl Allocation {
         self.books.get(name).is_some_and(|book| book.ledger.is_exhausted())
     }
 
-    /// Enters what stands on record. Refused if the Service holds something else of that family already, or somebody with whom it cannot stay holds this.
+    /// Enters what stands on record, of a pool without a book too: it is kept for when the pool has one again. Refused if the pool is of the other family, if the
+    /// Service holds something else of that family already, or if somebody with whom it cannot stay holds this.
     pub fn record(&mut self, service: &ServiceKey, pool: &PoolName, address: IpAddr, known: Known<'_>) -> bool {
         let family = Family::of(address);
-        let fits = self.books.get(pool).is_some_and(|book| book.ledger.addresses().family() == family);
+        let fits = self.books.get(pool).is_none_or(|book| book.ledger.addresses().family() == family);
         let other = self.held(service).get(&family).is_some_and(|held| held.address != address);
         let parted = known.request(service).is_none_or(|request| self.first_apart(service, request, address, known).is_some());
         let recorded = fits && !other && !parted;

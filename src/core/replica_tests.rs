@@ -651,6 +651,33 @@ fn a_dual_stack_service_has_both_addresses_on_record_in_its_order_and_on_one_nod
 }
 
 #[test]
+fn an_eip_that_is_invalid_when_the_leader_changes_keeps_its_record_and_serves_again_once_mended() {
+    let mut first = Bench::new();
+    first.add_pool(pool("four", "192.168.0.91"));
+    first.add_pool(pool("six", "fd00::91-fd00::ffff"));
+    first.add_service(dual("web", true));
+    first.replica.handle_slice(first.now, slice("web", &["worker-p001"]));
+    first.sync();
+    let four = first.pools[&PoolName::from("four")].clone();
+    let mut second = Bench::new();
+    second.version = 1000;
+    second.add_pool(Pool { addresses: AddressPool::parse("192.168.0.91-192.168.0.9", false), ..four.clone() });
+    second.add_pool(first.pools[&PoolName::from("six")].clone());
+    second.add_service(first.services[&ServiceKey::new("default", "web")].clone());
+    second.replica.handle_slice(second.now, slice("web", &["worker-p001"]));
+    second.sync();
+    let invalid = second.pools[&PoolName::from("four")].clone();
+    assert_eq!(invalid.status.condition.as_ref().map(|condition| condition.reason.as_str()), Some("InvalidAddress"));
+    assert_eq!((&invalid.status.used, second.status("web").ingress.as_slice()), (&four.status.used, &[VIP6, IpAddr::V4(VIP)][..]));
+    assert_eq!(second.who_has(VIP), None);
+    second.add_pool(Pool { addresses: four.addresses.clone(), ..invalid });
+    second.drain();
+    assert!(second.who_has(VIP).is_some());
+    assert_eq!(second.pools[&PoolName::from("four")].status.used, four.status.used);
+    assert_eq!(second.status("web").ingress, [VIP6, IpAddr::V4(VIP)]);
+}
+
+#[test]
 fn a_family_that_is_no_longer_wanted_goes_back_and_the_other_stays() {
     let mut bench = Bench::new();
     bench.add_pool(pool("four", "192.168.0.91"));
