@@ -3,7 +3,7 @@
 //! Pure functions from the [`Controller`] and the [`Network`] to a status; [`crate::replica`] compares it with what stands there and writes the
 //! difference. `None` means: leave it as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::allocation::{Held, RECORD_BYTES_MAX};
@@ -11,7 +11,8 @@ use crate::controller::{Carried, Controller};
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, PoolName, ServiceKey};
 use crate::network::{Network, NotAnnounced};
-use crate::object::{Condition, Family, Pool, PoolStatus, Protocol, Service, ServiceStatus};
+use crate::object::{Condition, Family, Pool, PoolStatus, Protocol, Request, Service, ServiceStatus};
+use crate::sharers::Sharers;
 use crate::status::reason;
 use crate::text;
 
@@ -20,15 +21,13 @@ const LABEL_VALUE_LENGTH_MAX: usize = 63;
 
 /// The status of a pool.
 pub fn pool_status(controller: &Controller, network: &Network, pool: &Pool) -> PoolStatus {
-    let condition = Some(pool_condition(controller, network, pool));
-    let ready = condition.as_ref().is_some_and(|condition| condition.status);
     let addresses = pool.addresses.as_ref().ok().filter(|_| controller.allocation().has_pool(&pool.name));
+    let used = if addresses.is_some() { controller.allocation().used(&pool.name) } else { used_without_book(controller, pool) };
+    let condition = Some(pool_condition(controller, network, pool, &used));
+    let ready = condition.as_ref().is_some_and(|condition| condition.status);
     let Some(addresses) = addresses else {
-        // The record outlives a typing error in spec.address.
-        let used = pool.status.used.clone();
         return PoolStatus { usage: used.len() as u64, used, ready, condition, ..PoolStatus::default() };
     };
-    let used = controller.allocation().used(&pool.name);
     PoolStatus {
         first: Some(addresses.first()),
         last: Some(addresses.last()),
@@ -40,6 +39,26 @@ pub fn pool_status(controller: &Controller, network: &Network, pool: &Pool) -> P
         condition,
         used,
     }
+}
+
+/// The record of a pool that is invalid. It outlives a typing error in spec.address, and ends with its users, so that the pool can be deleted. What stands there of
+/// Services that never asked us is another controller's to end, unless they are gone.
+fn used_without_book(controller: &Controller, pool: &Pool) -> BTreeMap<IpAddr, Sharers> {
+    let allocation = controller.allocation();
+    let holds =
+        |user: &ServiceKey, address: &IpAddr| allocation.held(user).values().any(|held| held.pool == pool.name && held.address == *address);
+    let asks_another = |user: &ServiceKey| {
+        let asks_us = |request: &Request| !matches!(request.protocol, Some(Protocol::Other(_)));
+        controller.service(user).is_some_and(|service| !service.request.as_ref().is_some_and(asks_us))
+    };
+    let is_foreign = matches!(pool.protocol, Protocol::Other(_));
+    let stays = |user: &&ServiceKey, address: &IpAddr| holds(user, address) || (is_foreign && asks_another(user));
+    let used = pool
+        .status
+        .used
+        .iter()
+        .map(|(address, users)| (*address, users.iter().filter(|user| stays(user, address)).cloned().collect::<Sharers>()));
+    used.filter(|(_, users)| !users.is_empty()).collect()
 }
 
 /// The status of a Service. `refused`: why the API does not take a pool's record, if so.
@@ -166,7 +185,20 @@ pub fn announcement(
     }
 }
 
-fn pool_condition(controller: &Controller, network: &Network, pool: &Pool) -> Condition {
+fn pool_condition(controller: &Controller, network: &Network, pool: &Pool, used: &BTreeMap<IpAddr, Sharers>) -> Condition {
+    // Before what is wrong with it: that does not matter any more.
+    if pool.deleting {
+        let users: BTreeSet<String> = used.values().flatten().map(ToString::to_string).collect();
+        return no(
+            reason::DELETING,
+            &format!(
+                "waits for the Services that use it: {}. Delete them or let them name another Eip. To end it now (their addresses stay, \
+                 unannounced, for an Eip of this name): kubectl patch eip {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
+                named(users.into_iter()),
+                pool.name
+            ),
+        );
+    }
     if let Protocol::Other(protocol) = &pool.protocol {
         return no(reason::PROTOCOL_MISMATCH, &format!("protocol `{protocol}` is not served: Bellhop announces by layer2 only"));
     }
@@ -178,19 +210,6 @@ fn pool_condition(controller: &Controller, network: &Network, pool: &Pool) -> Co
     }
     if let Some(older) = controller.conflict(&pool.name) {
         return no(reason::CONFLICTING, &format!("overlaps the older Eip {older}: change spec.address of one of them"));
-    }
-    if pool.deleting {
-        let users = controller.allocation().used(&pool.name);
-        let users: BTreeSet<String> = users.values().flatten().map(ToString::to_string).collect();
-        return no(
-            reason::DELETING,
-            &format!(
-                "waits for the Services that use it: {}. Delete them or let them name another Eip. To end it now (their addresses stay, \
-                 unannounced, for an Eip of this name): kubectl patch eip {} --type=merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
-                named(users.into_iter()),
-                pool.name
-            ),
-        );
     }
     match network.interface_of(&pool.name) {
         Some(Err(why)) => return no(reason::INTERFACE_NOT_FOUND, why),

@@ -755,6 +755,41 @@ fn a_pool_that_is_deleted_while_in_use_waits_says_for_whom_and_how_to_end_it() {
 }
 
 #[test]
+fn an_invalid_pool_that_is_deleted_says_so_and_goes_with_its_last_user() {
+    let mut bench = Bench::tutorial();
+    let (key, eip) = (ServiceKey::new("default", "porter-layer2-svc"), PoolName::from("porter-layer2-eip"));
+    let invalid = Pool { addresses: AddressPool::parse("192.168.0.91-192.168.0.9", false), ..bench.pools[&eip].clone() };
+    bench.add_pool(invalid);
+    bench.drain();
+    assert_eq!((bench.pools[&eip].status.usage, bench.pools[&eip].has_finalizer), (1, true));
+    let deleting = Pool { deleting: true, ..bench.pools[&eip].clone() };
+    bench.add_pool(deleting);
+    bench.drain();
+    let condition = bench.pools[&eip].status.condition.clone().expect("told");
+    assert_eq!((condition.reason.as_str(), condition.message.contains("default/porter-layer2-svc")), ("Deleting", true));
+    bench.services.remove(&key);
+    bench.replica.handle_service_deleted(bench.now, &key);
+    bench.drain();
+    assert_eq!((bench.pools[&eip].status.usage, bench.pools[&eip].has_finalizer), (0, false));
+}
+
+#[test]
+fn what_a_pool_that_is_not_ours_to_serve_records_of_others_stays() {
+    let mut bench = Bench::tutorial();
+    let mut bgp = Pool { protocol: crate::object::Protocol::Other("bgp".into()), ..pool("bgp", "10.0.0.0/24") };
+    let (there, gone) = (ServiceKey::new("default", "routed"), ServiceKey::new("default", "gone"));
+    bgp.status.used = BTreeMap::from([
+        ([10, 0, 0, 1].into(), crate::sharers::Sharers::from_iter([there.clone()])),
+        ([10, 0, 0, 2].into(), crate::sharers::Sharers::from_iter([gone])),
+    ]);
+    bench.add_service(Service { request: None, ..service("routed", 2) });
+    bench.add_pool(bgp);
+    bench.drain();
+    let used = &bench.pools[&PoolName::from("bgp")].status.used;
+    assert_eq!(*used, BTreeMap::from([([10, 0, 0, 1].into(), crate::sharers::Sharers::from_iter([there]))]));
+}
+
+#[test]
 fn what_a_pool_never_hands_out_stands_in_its_condition() {
     let mut bench = Bench::new();
     bench.replica.handle_gateways(bench.now, BTreeSet::from([[192, 168, 0, 1].into()]));
