@@ -273,9 +273,9 @@ impl Allocation {
         self.leave(service, held);
     }
 
-    /// Whether a pool includes what was held of it; if not, another pool may, which has to be told.
-    pub fn includes(&self, held: &Held) -> bool {
-        self.books.get(&held.pool).is_some_and(|book| book.ledger.addresses().contains(held.address))
+    /// Whether another pool includes what was held of one, and has to be told that it is free.
+    pub fn is_of_another(&self, held: &Held) -> bool {
+        self.books.iter().any(|(name, book)| *name != held.pool && book.ledger.addresses().contains(held.address))
     }
 
     /// Whether what a Service holds is what it asks for. Asking for less than before (no address, no pool) moves nothing.

@@ -169,6 +169,25 @@ fn of_two_pools_that_overlap_the_younger_is_conflicting() {
 }
 
 #[test]
+fn what_a_conflicting_pool_lets_go_of_is_free_in_the_older_one() {
+    let mut bench = Bench::new();
+    bench.add_pool(pool("older", "192.168.0.50"));
+    bench.add_pool(Pool { created: 2, ..pool("younger", "192.168.0.91") });
+    let of = |pool: &str| Some(Request { pools: vec![pool.into()], ..Request::default() });
+    bench.add_service(Service { request: of("younger"), ..service("web", 1) });
+    bench.sync();
+    bench.add_pool(Pool { addresses: AddressPool::parse("192.168.0.91", false), ..bench.pools[&PoolName::from("older")].clone() });
+    bench.add_service(Service { request: of("older"), ..service("next", 2) });
+    bench.drain();
+    assert_eq!(bench.status("next").assigned.as_ref().map(|condition| condition.reason.as_str()), Some("PoolExhausted"));
+    let web = ServiceKey::new("default", "web");
+    bench.services.remove(&web);
+    bench.replica.handle_service_deleted(bench.now, &web);
+    bench.drain();
+    assert_eq!(bench.status("next").ingress, [IpAddr::V4(VIP)]);
+}
+
+#[test]
 fn an_unconfirmed_leader_answers_and_moves_nothing() {
     let mut bench = Bench::tutorial();
     bench.pass(Duration::from_secs(10));

@@ -82,12 +82,12 @@ impl Controller {
         }
     }
 
-    /// An address is free again, for its pool or for one that includes it by now; or fewer share it.
+    /// An address is free again, for its pool and for any other that includes it; or fewer share it.
     fn give_back(&mut self, held: &Held) {
         self.offer_changed = true;
         self.touched.insert(Subject::Pool(held.pool.clone()));
         self.touch_users(held.address);
-        if !self.allocation.includes(held) {
+        if self.allocation.is_of_another(held) {
             self.reserve_addresses();
         }
     }
