@@ -156,8 +156,8 @@ impl Network {
                 port.groups.handle_opened();
                 port.announcer.handle_link_up(now);
             }
-            // The frame is lost, and the NIC is fine: what is down tells its carrier's state by itself.
-            Err(LinkError::Busy(_) | LinkError::Down(_)) => {}
+            // The frame is lost, and the NIC is fine: what is down tells its carrier's state by itself. As an answer to opening it is a failure like any other.
+            Err(LinkError::Busy(_) | LinkError::Down(_)) if port.link != Link::Opening => {}
             Err(error) => {
                 if port.link == Link::Open {
                     self.commands.push_back(LinkCommand::Close(name.clone()));

@@ -137,3 +137,18 @@ fn a_nic_that_is_opened_anew_joins_its_groups_again() {
     network.handle_link(Instant::ZERO, &eth0, Ok(()));
     assert_eq!(commands(&mut network), [LinkCommand::Join(eth0, group)]);
 }
+
+#[test]
+fn a_nic_that_is_down_when_it_is_to_be_opened_is_tried_again() {
+    let eth0 = InterfaceName::from("eth0");
+    let mut network = network(&[POOL6]);
+    network.handle_link(Instant::ZERO, &eth0, Err(LinkError::Down(eth0.clone())));
+    assert_eq!(commands(&mut network), [], "a frame that is lost closes nothing");
+    network.handle_link(Instant::ZERO, &eth0, Err(LinkError::Gone(eth0.clone())));
+    commands(&mut network);
+    let again = Instant::ZERO + OPEN_RETRY;
+    assert_eq!(network.poll_link(again), Some(LinkCommand::Open(eth0.clone())));
+    network.handle_link(again, &eth0, Err(LinkError::Down(eth0.clone())));
+    assert_eq!((network.poll_link(again), network.poll_timeout()), (None, Some(again + OPEN_RETRY)));
+    assert_eq!(network.poll_link(again + OPEN_RETRY), Some(LinkCommand::Open(eth0)));
+}
