@@ -366,7 +366,10 @@ impl Replica {
         if role != self.role {
             self.follow_role(now, role);
         }
-        while let Some(service) = self.reminders.poll(now).filter(|_| self.role == Role::Leader) {
+        // Polling puts a reminder off: what is due while nothing may be written is told when it may.
+        while self.role == Role::Leader
+            && let Some(service) = self.reminders.poll(now)
+        {
             self.controller.tell_again(&service);
         }
         if !std::mem::take(&mut self.unsettled) {

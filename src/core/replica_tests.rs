@@ -760,6 +760,21 @@ fn why_a_service_waits_is_told_again_within_the_hour_of_an_event_and_nothing_els
 }
 
 #[test]
+fn what_was_to_be_told_again_while_the_api_was_away_is_told_when_it_is_back() {
+    let mut bench = Bench::tutorial();
+    bench.add_service(Service { request: Some(Request { pools: vec!["nowhere".into()], ..Request::default() }), ..service("waits", 9) });
+    bench.drain();
+    bench.pass(Duration::from_secs(20 * 60));
+    bench.api_up = false;
+    bench.pass(Duration::from_secs(10 * 60));
+    assert_eq!(bench.replica.role(), Role::Unconfirmed);
+    let told = bench.events.len();
+    bench.api_up = true;
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.reasons()[told..], ["AllocationFailed"]);
+}
+
+#[test]
 fn a_pool_that_is_deleted_while_in_use_waits_says_for_whom_and_how_to_end_it() {
     let mut bench = Bench::tutorial();
     let deleting = Pool { deleting: true, ..bench.pools[&PoolName::from("porter-layer2-eip")].clone() };
