@@ -3,9 +3,11 @@
 //! Each function takes the object as last seen and what should stand on it, and gives only the parts that Bellhop owns, so that nothing
 //! that somebody else wrote is touched. `None` means: it is so already. Times of conditions are kept while the state is the same.
 
+use std::net::IpAddr;
+
 use bellhop_core::object::{Condition, PoolStatus, ServiceStatus};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, ObjectMeta, Time};
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
@@ -46,23 +48,36 @@ pub fn pool_finalizer_patch(object: &DynamicObject, present: bool) -> Value {
     json!({"metadata": {"resourceVersion": object.metadata.resource_version, "finalizers": finalizers}})
 }
 
-/// A merge patch for a Service's status subresource: ingress and our conditions.
+/// A merge patch for a Service's status subresource: our conditions, and the ingress where it differs.
 pub fn service_status_patch(object: &Service, status: &ServiceStatus, now: Timestamp) -> Option<Value> {
     let is = parse::service(object).status;
     if is.ingress == status.ingress && is.assigned == status.assigned && is.announced == status.announced {
         return None;
     }
-    let ingress: Vec<Value> = status.ingress.iter().map(|address| json!({"ip": address})).collect();
     let present = object.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     let generation = object.metadata.generation;
     let conditions = with_condition(present, keys::CONDITION_ASSIGNED, status.assigned.as_ref(), generation, now);
     let conditions = with_condition(conditions, keys::CONDITION_ANNOUNCED, status.announced.as_ref(), generation, now);
-    // An empty list of addresses is written as none at all, as the service controller of Kubernetes does.
-    let load_balancer = if ingress.is_empty() { json!({"ingress": null}) } else { json!({"ingress": ingress}) };
-    Some(json!({
-        "metadata": {"resourceVersion": object.metadata.resource_version},
-        "status": {"loadBalancer": load_balancer, "conditions": conditions},
-    }))
+    let mut patch = json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "status": {"conditions": conditions}});
+    if is.ingress != status.ingress {
+        patch["status"]["loadBalancer"] = json!({"ingress": ingress(object, &status.ingress)});
+    }
+    Some(patch)
+}
+
+/// The list of ingress points with these addresses, each as it stands there, with whatever somebody wrote beside it, and what is no address. A merge patch replaces a
+/// list as a whole.
+fn ingress(object: &Service, addresses: &[IpAddr]) -> Value {
+    let present = object.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref()).unwrap_or_default();
+    let address_of = |entry: &LoadBalancerIngress| entry.ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok());
+    let entry = |address: &IpAddr| {
+        let stands = present.iter().find(|entry| address_of(entry) == Some(*address));
+        stands.map_or_else(|| json!({"ip": address}), |entry| json!(entry))
+    };
+    let others = present.iter().filter(|entry| address_of(entry).is_none()).map(|entry| json!(entry));
+    let entries: Vec<Value> = addresses.iter().map(entry).chain(others).collect();
+    // An empty list is written as none at all, as the service controller of Kubernetes does.
+    if entries.is_empty() { Value::Null } else { json!(entries) }
 }
 
 /// A merge patch for a Service's metadata: the chosen node, the pool's label, and finalizers that others left.
@@ -153,7 +168,6 @@ fn saturating(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::net::IpAddr;
 
     use bellhop_core::name::ServiceKey;
     use bellhop_core::sharers::Sharers;
@@ -212,6 +226,23 @@ mod tests {
         assert_eq!(parse::service(&after).status, wanted());
         assert_eq!(service_status_patch(&after, &wanted(), NOW), None);
         assert_eq!(service_metadata_patch(&after, &wanted(), true), None);
+    }
+
+    #[test]
+    fn what_somebody_wrote_beside_an_address_stays() {
+        let theirs =
+            json!([{"ip": "192.0.2.7", "ipMode": "Proxy", "ports": [{"port": 80, "protocol": "TCP"}]}, {"hostname": "web.example"}]);
+        let before = web(json!({"status": {"loadBalancer": {"ingress": theirs}}}));
+        let told = service_status_patch(&before, &wanted(), NOW).expect("conditions");
+        assert_eq!(told["status"].get("loadBalancer"), None, "the addresses are so already");
+        let second = IpAddr::from([192, 0, 2, 8]);
+        let more = service_status_patch(&before, &ServiceStatus { ingress: vec![second, ADDRESS], ..wanted() }, NOW).expect("an address");
+        assert_eq!(more["status"]["loadBalancer"]["ingress"], json!([{"ip": second}, theirs[0], theirs[1]]));
+        let released = service_status_patch(&before, &ServiceStatus::default(), NOW).expect("a release");
+        assert_eq!(released["status"]["loadBalancer"]["ingress"], json!([theirs[1]]));
+        let bare = web(json!({"status": {"loadBalancer": {"ingress": [{"ip": ADDRESS}]}}}));
+        let released = service_status_patch(&bare, &ServiceStatus::default(), NOW).expect("a release");
+        assert_eq!(released["status"]["loadBalancer"], json!({"ingress": null}));
     }
 
     #[test]
