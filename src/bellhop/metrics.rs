@@ -69,7 +69,7 @@ pub struct Snapshot {
     pub pools: BTreeMap<String, PoolUse>,
     /// Services with an address, as (namespace, name, address).
     pub assigned: Vec<[String; 3]>,
-    /// How many Services have none, by the reason that stands on them.
+    /// How many Services have not what they ask for, by the reason that stands on them.
     pub waiting: BTreeMap<String, u64>,
     /// Services with an announced address, as (namespace, name, address, node, interface).
     pub announced: Vec<[String; 5]>,
@@ -93,7 +93,7 @@ pub struct PoolUse {
 /// Frames of one interface since it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Requests for one of our addresses.
+    /// ARP requests and neighbor solicitations for one of our addresses.
     pub requests: u64,
     /// Replies sent.
     pub replies: u64,
@@ -132,7 +132,7 @@ impl Collector for Snapshot {
             self.assigned.iter().map(|values| (std::iter::zip(["namespace", "service", "ip"], values.iter().cloned()).collect(), 1));
         gauges(encoder, "service_assigned", "Services with an address.", assigned)?;
         let waiting = self.waiting.iter().map(|(reason, count)| (vec![("reason", reason.clone())], *count));
-        gauges(encoder, "services_waiting", "Services without an address, by the reason that stands on them.", waiting)?;
+        gauges(encoder, "services_waiting", "Services that wait for an address, by the reason that stands on them.", waiting)?;
         let names = ["namespace", "service", "ip", "node", "interface"];
         let announced = self.announced.iter().map(|values| (std::iter::zip(names, values.iter().cloned()).collect(), 1));
         gauges(encoder, "service_announced", "Services whose address this replica answers for.", announced)?;
@@ -142,9 +142,7 @@ impl Collector for Snapshot {
             .map(|((kind, result), count)| (vec![("kind", (*kind).to_owned()), ("result", (*result).to_owned())], *count));
         counters(encoder, "api_writes", "Writes to the Kubernetes API, by how they ended.", writes)?;
         let of_interface = |value: fn(&Traffic) -> u64| {
-            self.interfaces
-                .iter()
-                .map(move |(name, traffic)| (vec![("interface", name.clone()), ("family", "ipv4".to_owned())], value(traffic)))
+            self.interfaces.iter().map(move |(name, traffic)| (vec![("interface", name.clone())], value(traffic)))
         };
         counters(encoder, "l2_requests", "Requests for an address of ours.", of_interface(|traffic| traffic.requests))?;
         counters(encoder, "l2_replies", "Replies sent.", of_interface(|traffic| traffic.replies))?;
@@ -223,7 +221,7 @@ mod tests {
             "bellhop_service_assigned{namespace=\"default\",service=\"web\",ip=\"192.0.2.7\"} 1",
             "bellhop_services_waiting{reason=\"PoolExhausted\"} 4",
             "bellhop_api_writes_total{kind=\"Eip\",result=\"done\"} 5",
-            "bellhop_l2_replies_total{interface=\"eth0\",family=\"ipv4\"} 3",
+            "bellhop_l2_replies_total{interface=\"eth0\"} 3",
             "bellhop_l2_frames_ignored_total{interface=\"eth0\",reason=\"vlan\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
