@@ -1,8 +1,9 @@
 //! The installation in its three forms: `deploy/` is the only source, and `install.yaml` and the Helm chart say the same.
 //!
-//! kubectl and helm render; where one is missing the test says so loudly and checks nothing. `.ci/run` has both.
+//! kubectl and helm render; where one is missing the test says so loudly and checks nothing, and fails where the environment has CI=true.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -71,12 +72,15 @@ fn chart_kustomization_and_program_are_of_one_version() {
     assert_eq!(base["labels"][0]["pairs"]["app.kubernetes.io/version"], version);
 }
 
-/// What the tool says; `None`, said loudly, where it is not installed.
+/// What the tool says; `None`, said loudly, where it is not installed. In CI it must be.
 fn render(tool: &str, arguments: &[&str]) -> Option<Output> {
     match Command::new(tool).args(arguments).current_dir(root()).output() {
         Ok(output) => Some(output),
         Err(error) => {
-            eprintln!("SKIPPED: {tool}: {error}; so NOTHING was checked here");
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{tool}: {error}; CI=true, so it must be there");
+            // Not by eprintln: that is captured, and nobody would see it.
+            let name = std::thread::current().name().unwrap_or("a test").to_owned();
+            writeln!(std::io::stderr(), "SKIPPED: {tool}: {error}; so NOTHING was checked here: {name}").expect("a terminal");
             None
         }
     }
