@@ -9,13 +9,12 @@ use super::value::Value;
 type Result = std::result::Result<Value, String>;
 
 /// Name, and whether it is called on something, of everything that [`call`] knows, beside operators.
-const KNOWN: [(&str, bool); 37] = [
+const KNOWN: [(&str, bool); 36] = [
     ("size", false),
     ("size", true),
     ("int", false),
     ("double", false),
     ("string", false),
-    ("type", false),
     ("contains", true),
     ("startsWith", true),
     ("endsWith", true),
@@ -101,7 +100,7 @@ pub(super) fn call(name: &str, member: bool, values: &[Value]) -> Result {
         ("hasValue", [Optional(value)]) => Ok(Bool(value.is_some())),
         ("value", [Optional(value)]) => value.as_deref().cloned().ok_or_else(|| "optional.none() dereference".to_owned()),
         ("orValue", [Optional(value), other]) => Ok(value.as_deref().cloned().unwrap_or_else(|| other.clone())),
-        ("int" | "double" | "string" | "type", [value]) => convert(name, value),
+        ("int" | "double" | "string", [value]) => convert(name, value),
         ("isSorted" | "sum" | "min" | "max", [List(list)]) => over(name, list),
         ("join", [List(list), rest @ ..]) => join(list, rest),
         (_, [Text(text), rest @ ..]) => of_text(name, member, text, rest),
@@ -164,7 +163,6 @@ fn arithmetic(name: &str, left: &Value, right: &Value) -> Result {
 fn convert(name: &str, value: &Value) -> Result {
     use Value::{Bool, Double, Int, Text};
     match (name, value) {
-        ("type", value) => Ok(Text(value.type_name().to_owned())),
         ("int", Int(number)) => Ok(Int(*number)),
         ("int", Double(number)) if number.abs() < 9.0e18 => Ok(Int(number.trunc() as i64)),
         ("int", Text(text)) => text.parse().map(Int).map_err(|error| format!("type conversion error: {error}")),
@@ -234,13 +232,15 @@ fn of_text(name: &str, member: bool, text: &str, rest: &[Value]) -> Result {
         ("lowerAscii", []) => Ok(Text(text.to_ascii_lowercase())),
         ("upperAscii", []) => Ok(Text(text.to_ascii_uppercase())),
         ("trim", []) => Ok(Text(text.trim().to_owned())),
+        // As Go does: by nothing, into the letters.
+        ("split", [Text(separator)]) if separator.is_empty() => Ok(List(text.chars().map(|letter| Text(letter.to_string())).collect())),
         ("split", [Text(separator)]) => Ok(List(text.split(separator.as_str()).map(|part| Text(part.to_owned())).collect())),
         ("replace", [Text(from), Text(to)]) => Ok(Text(text.replace(from.as_str(), to))),
         ("indexOf", [Text(part)]) => found(text.find(part.as_str())),
         ("lastIndexOf", [Text(part)]) => found(text.rfind(part.as_str())),
         ("substring", [Int(start)]) => substring(text, *start, i64::MAX),
         ("substring", [Int(start), Int(end)]) => substring(text, *start, *end),
-        ("isIP", []) => Ok(Bool(text.parse::<IpAddr>().is_ok())),
+        ("isIP", []) => Ok(Bool(address(text).is_ok())),
         ("isCIDR", []) => Ok(Bool(network(text).is_ok())),
         ("ip", []) if member => network(text).map(|(address, _)| Text(address.to_string())),
         ("ip", []) => address(text).map(|address| Text(address.to_string())),
@@ -269,15 +269,24 @@ fn substring(text: &str, start: i64, end: i64) -> Result {
 }
 
 fn address(text: &str) -> std::result::Result<IpAddr, String> {
-    // A network is an address with a length; `cidr(…).ip()` and its like see the address.
-    let text = text.split('/').next().unwrap_or_default();
-    text.parse().map_err(|_| format!("IP Address {text:?} parse error during conversion from string"))
+    let address = text.parse().map_err(|_| format!("IP Address {text:?} parse error during conversion from string"))?;
+    unmapped(address)
+}
+
+/// An IPv4 address in the dress of IPv6 is none to Kubernetes.
+fn unmapped(address: IpAddr) -> std::result::Result<IpAddr, String> {
+    match address {
+        IpAddr::V6(mapped) if mapped.to_ipv4_mapped().is_some() => {
+            Err(format!("IPv4-mapped IPv6 address {:?} is not allowed", mapped.to_string()))
+        }
+        address => Ok(address),
+    }
 }
 
 fn network(text: &str) -> std::result::Result<(IpAddr, u8), String> {
     let refuse = || format!("network address parse error during conversion from string: {text:?}");
     let (address, length) = text.split_once('/').ok_or_else(refuse)?;
-    let address: IpAddr = address.parse().map_err(|_| refuse())?;
+    let address = unmapped(address.parse().map_err(|_| refuse())?)?;
     let canonical = length == "0" || !length.starts_with(['0', '+']);
     let length: u8 = length.parse().ok().filter(|_| canonical).ok_or_else(refuse)?;
     if length > if address.is_ipv4() { 32 } else { 128 } { Err(refuse()) } else { Ok((address, length)) }

@@ -163,6 +163,23 @@ mod tests {
     }
 
     #[test]
+    fn addresses_and_letters_are_what_kubernetes_takes_them_for() {
+        for rule in [
+            "!isIP('192.0.2.0/24') && isCIDR('192.0.2.0/24') && !isCIDR('192.0.2.1')",
+            "!isIP('::ffff:1.2.3.4') && !isCIDR('::ffff:1.2.3.4/120') && isIP('::1.2.3.4')",
+            "cidr('192.0.2.7/24').ip().family() == 4 && cidr('192.0.2.7/24').masked() == cidr('192.0.2.0/24')",
+            "'äb'.split('') == ['ä', 'b'] && ''.split('') == [] && ''.split(',') == ['']",
+        ] {
+            assert_eq!(holds(rule, json!({})), None, "{rule}");
+        }
+        for rule in
+            ["ip('192.0.2.0/24').family() == 4", "ip('::ffff:1.2.3.4').family() == 6", "cidr('192.0.2.0/24').containsIP('192.0.2.0/32')"]
+        {
+            assert!(holds(rule, json!({})).is_some_and(|said| said.to_lowercase().contains("address")), "{rule}");
+        }
+    }
+
+    #[test]
     fn a_rule_that_fails_says_what_was_missing() {
         assert_eq!(
             holds("self.a != self.b", json!({"a": 1})).as_deref(),
@@ -177,7 +194,16 @@ mod tests {
                 .len()
         };
         assert_eq!(refused("self.a == 'x'"), 0);
-        for rule in ["self.b == 'x'", "invented(self.a)", "self.a ==", "self.a + 'x'", "other.a == 'x'", "self.a.quantity() == 1", ""] {
+        for rule in [
+            "self.b == 'x'",
+            "invented(self.a)",
+            "self.a ==",
+            "self.a + 'x'",
+            "other.a == 'x'",
+            "self.a.quantity() == 1",
+            "type(self.a) == 'x'",
+            "",
+        ] {
             assert_eq!(refused(rule), 1, "{rule}");
         }
     }
