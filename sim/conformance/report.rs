@@ -43,6 +43,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Listed calls that no theme has.
     pub unknown: Vec<String>,
+    /// Whether calls may be left out, as on a cluster whose etcd nobody here can compact.
+    pub may_leave_out: bool,
 }
 
 impl Report {
@@ -69,10 +71,17 @@ impl Report {
         self.unknown = listed.keys().filter(|call| self.rows.iter().all(|row| row.call != **call)).cloned().collect();
     }
 
-    /// Whether every call is equal or listed, and every listed call is one that differs.
+    /// Whether every call was made and is equal or listed, and every listed call is one that differs.
     pub fn good(&self) -> bool {
-        let bad = |row: &Row| matches!(row.verdict, Verdict::Differs(_) | Verdict::Stale);
-        !self.rows.is_empty() && self.unknown.is_empty() && !self.rows.iter().any(bad)
+        !self.rows.is_empty() && self.unknown.is_empty() && self.count(|verdict| self.is_bad(verdict)) == 0
+    }
+
+    fn is_bad(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Differs(_) | Verdict::Stale => true,
+            Verdict::NotPlayed => !self.may_leave_out,
+            Verdict::Equal | Verdict::Listed(_) => false,
+        }
     }
 
     fn count(&self, wanted: impl Fn(&Verdict) -> bool) -> usize {
@@ -160,20 +169,30 @@ fn summary(answer: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn report(ours: u16, real: u16, reason: Option<&str>) -> Report {
+    fn report(ours: (u16, &str), real: (u16, &str), reason: Option<&str>) -> Report {
         let listed: BTreeMap<String, String> = reason.map(|reason| ("verbs: get".to_owned(), reason.to_owned())).into_iter().collect();
         let mut report = Report::default();
-        let real = BTreeMap::from([("get".to_owned(), json!({"code": real, "body": {}}))]);
-        report.add("verbs", &vec![("get".to_owned(), Some(json!({"code": ours, "body": {}})))], &real, &listed);
+        let real = BTreeMap::from([("get".to_owned(), json!({"code": real.0, "body": real.1}))]);
+        report.add("verbs", &vec![("get".to_owned(), Some(json!({"code": ours.0, "body": ours.1})))], &real, &listed);
         report.close(&listed);
         report
     }
 
     #[test]
+    fn a_call_that_was_not_made_is_good_only_where_calls_may_be_left_out() {
+        let nothing = BTreeMap::new();
+        for may_leave_out in [true, false] {
+            let mut report = Report { may_leave_out, ..Report::default() };
+            report.add("verbs", &vec![("get".to_owned(), Some(json!({"code": 200})))], &nothing, &BTreeMap::new());
+            assert_eq!(report.good(), may_leave_out);
+        }
+    }
+
+    #[test]
     fn only_what_is_equal_or_listed_is_good_and_what_is_listed_must_differ() {
-        assert!(report(200, 200, None).good());
-        assert!(report(200, 404, Some("why")).good());
-        assert!(!report(200, 404, None).good());
-        assert!(!report(200, 200, Some("why")).good());
+        assert!(report((200, "a"), (200, "a"), None).good());
+        assert!(report((200, "a"), (200, "b"), Some("why")).good());
+        assert!(!report((200, "a"), (200, "b"), None).good());
+        assert!(!report((200, "a"), (200, "a"), Some("why")).good());
     }
 }

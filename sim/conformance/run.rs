@@ -28,8 +28,8 @@ pub trait Server {
     /// A client of it, with the rights of an administrator.
     fn client(&self) -> kube::Client;
 
-    /// Forgets its history, as etcd's compaction does; `false` if nobody here can do that.
-    async fn compact(&self) -> bool;
+    /// Forgets its history, as etcd's compaction does; `false` if nobody here can do that, and why it failed if somebody can.
+    async fn compact(&self) -> Result<bool, String>;
 }
 
 /// Why playing stopped. A refusal by the server is none: it is an answer.
@@ -44,6 +44,9 @@ pub enum Stopped {
     /// What a call builds on is not there.
     #[error("{0}: an earlier call kept no `{1}`")]
     NotKept(String, String),
+    /// The server's history could not be forgotten.
+    #[error("{0}: the compaction failed: {1}")]
+    NotCompacted(String, String),
     /// The theme's namespace could not be made.
     #[error("the namespace {0} cannot be made: {1}")]
     NoNamespace(String, Value),
@@ -82,7 +85,7 @@ impl Player {
         let (mut answers, mut compacted) = (Answers::new(), true);
         for call in &theme.calls {
             if call.compact {
-                compacted = server.compact().await;
+                compacted = server.compact().await.map_err(|why| Stopped::NotCompacted(call.name.clone(), why))?;
                 continue;
             }
             // Without a compaction nothing after it means what it says.
