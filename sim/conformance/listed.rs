@@ -1,6 +1,7 @@
 //! The differences that stand, with their reasons: rows of a table in `sim/apiserver/README.md`.
 //!
 //! A row is `` | `theme: name of the call` | reason | ``. One that names no call is an error, and so is one whose call has become equal.
+//! Where the two codes differ, the reason begins with them: `201, not 400: why`.
 
 use std::collections::BTreeMap;
 

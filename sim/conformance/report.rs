@@ -140,7 +140,12 @@ impl Report {
     }
 }
 
+/// Another code may stand only where the reason begins with both (`201, not 400: …`), so that a 500 of ours is noticed.
 fn verdict(found: &[Difference], reason: Option<&String>) -> Verdict {
+    let code = |code: &Option<Value>| code.as_ref().map_or_else(String::new, Value::to_string);
+    let codes = found.iter().find(|difference| difference.path == "/code");
+    let begin = codes.map_or_else(String::new, |codes| format!("{}, not {}: ", code(&codes.ours), code(&codes.real)));
+    let reason = reason.filter(|reason| reason.starts_with(&begin));
     match (found.is_empty(), reason) {
         (true, None) => Verdict::Equal,
         (true, Some(_)) => Verdict::Stale,
@@ -194,5 +199,12 @@ mod tests {
         assert!(report((200, "a"), (200, "b"), Some("why")).good());
         assert!(!report((200, "a"), (200, "b"), None).good());
         assert!(!report((200, "a"), (200, "a"), Some("why")).good());
+    }
+
+    #[test]
+    fn another_code_stands_only_where_the_reason_begins_with_both() {
+        assert!(report((201, "a"), (400, "b"), Some("201, not 400: why")).good());
+        assert!(!report((500, "a"), (400, "b"), Some("201, not 400: why")).good());
+        assert!(!report((500, "a"), (400, "b"), Some("why")).good());
     }
 }
