@@ -3,6 +3,7 @@
 //! ```text
 //! calls/*.yaml   the calls, a file for each theme       call reads them
 //! run            plays them over a `kube::Client`       so over TLS, over plain HTTP, or in process
+//! sweep          what a theme that was stopped half way has left
 //! normal         takes out of an answer what differs from run to run
 //! recorded/*     what the real server answered, normalised: reviewed data
 //! differ         where two answers part
@@ -20,3 +21,4 @@ pub mod normal;
 pub mod record;
 pub mod report;
 pub mod run;
+mod sweep;

@@ -1,7 +1,8 @@
 //! Plays calls against one server.
 //!
 //! A theme has a namespace of its own, made before its first call and deleted after its last, so that it can be played on a cluster that
-//! somebody uses. What it makes outside of a namespace begins with [`PREFIX`] and is deleted by the theme itself.
+//! somebody uses. What it makes outside of a namespace begins with [`PREFIX`] and is deleted by the theme itself, or, when a call stopped it
+//! half way, after it; what a run that was killed has left is deleted by the next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, Theme};
 use crate::normal::Normal;
+use crate::sweep::Leftovers;
 
 /// Every name outside of a namespace that the suite gives begins with this.
 pub const PREFIX: &str = "bellhop-conformance";
@@ -59,10 +61,11 @@ pub type Answers = Vec<(String, Option<Value>)>;
 pub async fn play(server: &impl Server, theme: &Theme) -> Result<Answers, Stopped> {
     let namespace = format!("{PREFIX}-{}", theme.name);
     let mut player = Player { client: server.client(), kept: BTreeMap::from([("ns".to_owned(), json!(namespace))]), namespace };
-    player.begin().await?;
+    let left = Leftovers::of(theme);
+    player.begin(&left).await?;
     let answers = player.all(server, theme).await;
     // Also after a call that could not be made: nothing of ours stays.
-    player.end().await?;
+    player.sweep(&left).await?;
     answers
 }
 
@@ -95,7 +98,14 @@ impl Player {
         Ok(answers)
     }
 
-    async fn begin(&self) -> Result<(), Stopped> {
+    async fn begin(&self, left: &Leftovers) -> Result<(), Stopped> {
+        for path in self.sweep(left).await? {
+            let mut waited = Duration::ZERO;
+            while self.send(&plain("GET", &path, None)).await?.code != 404 && waited < PATIENCE {
+                tokio::time::sleep(PAUSE).await;
+                waited += PAUSE;
+            }
+        }
         let name = &self.namespace;
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let made = self.send(&plain("POST", "/api/v1/namespaces", Some(body))).await?;
@@ -108,9 +118,19 @@ impl Player {
         Ok(())
     }
 
-    async fn end(&self) -> Result<(), Stopped> {
-        self.send(&plain("DELETE", &format!("/api/v1/namespaces/{}", self.namespace), None)).await?;
-        Ok(())
+    /// Deletes what the theme may have left, and its namespace; says what was there.
+    async fn sweep(&self, left: &Leftovers) -> Result<Vec<String>, Stopped> {
+        for path in &left.held {
+            let free = json!({"metadata": {"finalizers": null}});
+            self.send(&plain("PATCH", &self.filled("sweep", path)?, Some(free))).await?;
+        }
+        let mut there = Vec::new();
+        for path in left.made.iter().chain([&format!("/api/v1/namespaces/{}", self.namespace)]) {
+            if self.send(&plain("DELETE", path, None)).await?.code != 404 {
+                there.push(path.clone());
+            }
+        }
+        Ok(there)
     }
 
     async fn ask(&mut self, call: &Call) -> Result<Option<Value>, Stopped> {
@@ -233,6 +253,7 @@ fn plain(method: &str, path: &str, body: Option<Value>) -> Call {
     let call = Call { name: format!("{method} {}", path.as_deref().unwrap_or_default()), body, ..Call::default() };
     match method {
         "POST" => Call { post: path, ..call },
+        "PATCH" => Call { patch: path, content_type: Some("merge".to_owned()), ..call },
         "DELETE" => Call { delete: path, ..call },
         _ => Call { get: path, ..call },
     }

@@ -2,8 +2,10 @@
 //!
 //! The answers were recorded by `e2e/run conformance --record`; what differs and may is listed in the README of this folder, with a reason.
 
+use std::collections::BTreeMap;
+
 use bellhop_apiserver::{ApiServer, ClientName, Config};
-use bellhop_conformance::call::themes;
+use bellhop_conformance::call::{Call, themes};
 use bellhop_conformance::listed::{README, listed};
 use bellhop_conformance::record;
 use bellhop_conformance::report::Report;
@@ -37,4 +39,37 @@ async fn every_call_is_answered_as_a_real_server_answers_it_or_the_difference_is
     let unrecorded: Vec<_> = report.rows.iter().filter(|row| row.real.is_empty()).map(|row| &row.call).collect();
     assert!(unrecorded.is_empty(), "never asked of a real server (e2e/run conformance --record): {unrecorded:#?}");
     assert!(report.good(), "{}{}", report.text(), report.sum());
+}
+
+#[tokio::test]
+async fn a_theme_that_is_stopped_half_way_leaves_nothing() {
+    let server = Ours(ApiServer::new(&Config::default()));
+    let before = everything(&server).await;
+    for theme in themes().expect("the calls can be read") {
+        let outside = |call: &Call| call.post.as_ref().is_some_and(|path| !path.contains("${ns}"));
+        for stop in (0..theme.calls.len()).filter(|index| outside(&theme.calls[*index])) {
+            let mut theme = theme.clone();
+            theme.calls.truncate(stop + 1);
+            theme.calls.push(Call { name: "stop".to_owned(), get: Some("/${nothing}".to_owned()), ..Call::default() });
+            play(&server, &theme).await.expect_err("nothing was kept");
+            assert_eq!(everything(&server).await, before, "{} stopped after `{}`", theme.name, theme.calls[stop].name);
+        }
+    }
+}
+
+/// The names of what is in no namespace, of the kinds that the calls make.
+async fn everything(server: &Ours) -> BTreeMap<&'static str, Vec<String>> {
+    let mut all = BTreeMap::new();
+    for kind in [
+        "/api/v1/namespaces",
+        "/api/v1/nodes",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+    ] {
+        let request = http::Request::get(kind).body(Vec::new()).expect("a request");
+        let list: kube::core::ObjectList<kube::core::DynamicObject> = server.client().request(request).await.expect("a list");
+        all.insert(kind, list.items.into_iter().filter_map(|object| object.metadata.name).collect());
+    }
+    all
 }
