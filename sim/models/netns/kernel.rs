@@ -83,6 +83,8 @@ fn set_addresses(wanted: &BTreeSet<IpAddr>) -> Result<(), RunError> {
             return Ok(());
         }
         run("ip", &["link", "add", DEVICE, "type", "veth", "peer", "name", DEVICE_PEER])?;
+        // As a dummy has it: the device takes no part in ARP, by which others tell that its addresses are not the machine's own.
+        run("ip", &["link", "set", DEVICE, "arp", "off"])?;
     }
     let held = held()?;
     for ip in wanted.difference(&held) {
