@@ -1,6 +1,6 @@
 //! The conformance suite: every call of `sim/conformance` against our API server, in process, and against a real one.
 //!
-//! The real one is started here, in namespaces of our own ([`control_plane`]), or it is any cluster that a kubeconfig names. What to call, and
+//! The real one is started here, in namespaces of our own, or it is any cluster that a kubeconfig names. What to call, and
 //! what of an answer counts, is `bellhop-conformance`'s business; which differences may stand is listed in `sim/apiserver/README.md`.
 
 use std::collections::BTreeMap;

@@ -11,11 +11,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-
 use crate::announcements::Announcements;
 use crate::arp::{ArpMessage, Operation};
+use crate::carriers::Carriers;
 use crate::frame::{DropReason, Message};
 use crate::mac::MacAddr;
 use crate::ndp::{ALL_NODES, Kind, NdpMessage, group_mac};
@@ -62,9 +60,7 @@ pub struct Announcer {
     /// The NIC's own address, as which it advertises.
     own: Option<Ipv6Addr>,
     voice: Voice,
-    /// The MAC that carries each address. Hashed by a fixed seed: the keys are our own pools' addresses, not what strangers choose, and nothing
-    /// that is put out depends on its order.
-    carriers: HashMap<IpAddr, MacAddr, FixedState>,
+    carriers: Carriers,
     announcements: Announcements,
     /// An announced address whose request went out and whose reply did not yet.
     half_said: Option<IpAddr>,
@@ -78,7 +74,7 @@ impl Announcer {
             mac,
             own: None,
             voice: Voice::Silent,
-            carriers: HashMap::with_hasher(FixedState::default()),
+            carriers: Carriers::default(),
             announcements: Announcements::default(),
             half_said: None,
             counters: Counters::default(),
@@ -91,8 +87,9 @@ impl Announcer {
     }
 
     /// The MAC that carries an address now.
+    #[inline]
     pub fn carrier(&self, address: IpAddr) -> Option<MacAddr> {
-        self.carriers.get(&address).copied()
+        self.carriers.get(address)
     }
 
     /// The NIC has this MAC and this IPv6 address from now on.
@@ -106,7 +103,7 @@ impl Announcer {
         let begins = voice == Voice::Announcing && self.voice != Voice::Announcing;
         self.voice = voice;
         if begins {
-            self.announcements.restart(now, self.carriers.keys().copied());
+            self.announcements.restart(now, self.carriers.addresses());
         } else if voice != Voice::Announcing {
             self.announcements.clear();
             self.half_said = None;
@@ -116,7 +113,7 @@ impl Announcer {
     /// The NIC is back: the LAN may have forgotten, or heard somebody else.
     pub fn handle_link_up(&mut self, now: Instant) {
         if self.voice == Voice::Announcing {
-            self.announcements.restart(now, self.carriers.keys().copied());
+            self.announcements.restart(now, self.carriers.addresses());
         }
     }
 
@@ -125,7 +122,7 @@ impl Announcer {
         let changed = match carrier {
             Some(carrier) => self.carriers.insert(address, carrier) != Some(carrier),
             None => {
-                if self.carriers.remove(&address).is_some() {
+                if self.carriers.remove(address).is_some() {
                     self.announcements.withdraw(address);
                 }
                 false
@@ -137,6 +134,7 @@ impl Announcer {
     }
 
     /// What `asker` hears when it asks for `address`.
+    #[inline]
     pub fn answer(&self, _asker: Asker, address: IpAddr) -> Result<MacAddr, DropReason> {
         let carrier = self.carrier(address).ok_or(DropReason::NotOurs)?;
         if self.voice == Voice::Silent { Err(DropReason::NotLeading) } else { Ok(carrier) }
@@ -193,6 +191,7 @@ impl Announcer {
         if self.half_said.is_some() { Some(Instant::ZERO) } else { self.announcements.poll_timeout() }
     }
 
+    #[inline]
     fn reply_to(&self, message: &ArpMessage) -> Result<ArpMessage, DropReason> {
         if message.operation != Operation::Request {
             return Err(DropReason::NotARequest);

@@ -46,6 +46,7 @@ pub struct ArpMessage {
 
 impl ArpMessage {
     /// Reads an Ethernet frame.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
         let frame = EthernetFrame::new_checked(bytes).map_err(|_| DropReason::Short)?;
         match frame.ethertype() {
