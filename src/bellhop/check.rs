@@ -1,6 +1,6 @@
 //! `bellhop check`: is the cluster fit for Bellhop, and is Bellhop well in it?
 //!
-//! First everything is read ([`facts`]), then judged without asking anything more ([`rules`], [`objects`]), then printed ([`report`]). What may not be read is no
+//! First everything is read (`facts`), then judged without asking anything more (`rules`, `objects`), then printed (`report`). What may not be read is no
 //! failure: it is said where it would have been judged. Each finding has a code, whose paragraph in docs/checks.md says what to do; codes never change.
 
 mod facts;

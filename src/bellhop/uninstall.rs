@@ -2,7 +2,7 @@
 //!
 //! The order is what it decides. The program first, and its permissions with it, so that nothing is put back; then what it left on Services, Eips and in
 //! the Lease; then the rest of the installation; the kind `Eip`, and with it the user's pools, only when asked. Every step may be repeated: what is not
-//! there is passed over. What is ours on an object is [`traces`]' to say.
+//! there is passed over. What is ours on an object is `traces`' to say.
 
 mod traces;
 
