@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use bellhop::env::Env;
-use bellhop::watch::{Delta, Watch};
+use bellhop::watch::{Delta, Identity, Watch};
 use futures::FutureExt;
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
@@ -96,21 +96,22 @@ where
     /// Remembers that an object no longer exists: our deletion was final, or a write of ours met a 404.
     pub(crate) fn removed(&mut self, object: &K) {
         self.gone.extend(object.uid());
-        self.forget(object);
+        self.forget(&key(object), object.uid());
     }
 
     fn take(&mut self, delta: Delta<K>) {
         match delta {
             Delta::Applied(object) => self.apply(object),
-            Delta::Deleted(object) => {
-                if let Some(uid) = object.uid() {
-                    self.gone.remove(&uid);
+            Delta::Deleted(Identity { namespace, name, uid }) => {
+                if let Some(uid) = &uid {
+                    self.gone.remove(uid);
                 }
-                self.forget(&object);
+                self.forget(&(namespace, name), uid);
             }
             Delta::Synced => {
                 // An object that was made and deleted while the watch was away is in no list and in no difference.
-                let known: BTreeMap<Key, Option<String>> = self.watch.objects().map(|object| (key(object), object.uid())).collect();
+                let known: BTreeMap<Key, Option<String>> =
+                    self.watch.identities().map(|known| ((known.namespace, known.name), known.uid)).collect();
                 self.objects.retain(|key, object| known.get(key) == Some(&object.uid()));
                 self.gone.clear();
                 self.synced = true;
@@ -133,10 +134,9 @@ where
         }
     }
 
-    fn forget(&mut self, object: &K) {
-        let slot = key(object);
-        if self.objects.get(&slot).is_some_and(|known| known.uid() == object.uid()) {
-            self.objects.remove(&slot);
+    fn forget(&mut self, slot: &Key, uid: Option<String>) {
+        if self.objects.get(slot).is_some_and(|known| known.uid() == uid) {
+            self.objects.remove(slot);
         }
     }
 }

@@ -3,11 +3,12 @@
 //! Each function takes the object as last seen and what should stand on it, and gives only the parts that Bellhop owns, so that nothing
 //! that somebody else wrote is touched. `None` means: it is so already. Times of conditions are kept while the state is the same.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bellhop_core::object::{Condition, PoolStatus, ServiceStatus};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as ApiCondition, ObjectMeta, Time};
 use kube::api::DynamicObject;
 use serde_json::{Map, Value, json};
@@ -46,6 +47,33 @@ pub fn pool_finalizer_patch(object: &DynamicObject, present: bool) -> Value {
         finalizers.push(keys::EIP_FINALIZER.to_owned());
     }
     json!({"metadata": {"resourceVersion": object.metadata.resource_version, "finalizers": finalizers}})
+}
+
+/// What the patches and references below look at of a Service: enough to keep between its events, of thousands.
+pub fn looked_at(object: &Service) -> Service {
+    let meta = &object.metadata;
+    let of_ours = |map: &Option<BTreeMap<String, String>>, keys: &[&str]| {
+        let kept = map.iter().flatten().filter(|(key, _)| keys.contains(&key.as_str()));
+        Some(kept.map(|(key, value)| (key.clone(), value.clone())).collect())
+    };
+    Service {
+        metadata: ObjectMeta {
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            generation: meta.generation,
+            annotations: of_ours(&meta.annotations, &[keys::OPT_IN, keys::LAYER2[0], keys::LAYER2[1]]),
+            labels: of_ours(&meta.labels, &keys::POOL),
+            finalizers: meta.finalizers.clone(),
+            ..ObjectMeta::default()
+        },
+        spec: object
+            .spec
+            .as_ref()
+            .map(|spec| ServiceSpec { load_balancer_class: spec.load_balancer_class.clone(), ..ServiceSpec::default() }),
+        status: object.status.clone(),
+    }
 }
 
 /// A merge patch for a Service's status subresource: our conditions, and the ingress where it differs.
@@ -106,7 +134,7 @@ pub fn service_metadata_patch(object: &Service, status: &ServiceStatus, remove_f
 }
 
 /// A value under the spelling that we write; the other one goes, where it is.
-fn spelled(present: Option<&std::collections::BTreeMap<String, String>>, spellings: &[&str; 2], value: Option<&str>) -> Value {
+fn spelled(present: Option<&BTreeMap<String, String>>, spellings: &[&str; 2], value: Option<&str>) -> Value {
     let [ours, other] = *spellings;
     let mut patch = Map::from_iter([(ours.to_owned(), json!(value))]);
     if present.is_some_and(|present| present.contains_key(other)) {
@@ -167,8 +195,6 @@ fn saturating(number: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use bellhop_core::name::ServiceKey;
     use bellhop_core::sharers::Sharers;
 
@@ -260,6 +286,33 @@ mod tests {
         assert_eq!(after["metadata"]["labels"], json!({"app": "web"}));
         assert_eq!(after["metadata"]["annotations"], json!({keys::OPT_IN: "porter"}));
         assert_eq!(after["metadata"]["finalizers"], json!(["example.com/other"]));
+    }
+
+    #[test]
+    fn what_is_looked_at_of_a_service_is_all_that_its_patches_need() {
+        let foreign = json!([{"type": "example.com/Other", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let with = |spec: Value| {
+            web(json!({
+                "metadata": {
+                    "uid": "u", "generation": 3, "labels": {"app": "web", keys::POOL[1]: "pool"},
+                    "annotations": {keys::LAYER2[1]: "worker", keys::OPT_IN: "porter", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+                    "finalizers": ["example.com/other", keys::FOREIGN_SERVICE_FINALIZER],
+                },
+                "spec": spec,
+                "status": {"loadBalancer": {"ingress": [{"hostname": "web.example"}]}, "conditions": foreign},
+            }))
+        };
+        for spec in
+            [json!({}), json!({"loadBalancerClass": keys::LOAD_BALANCER_CLASS}), json!({"loadBalancerClass": "example.com/another"})]
+        {
+            let (whole, slim) = (with(spec.clone()), looked_at(&with(spec)));
+            assert!(slim.metadata.annotations.as_ref().is_some_and(|annotations| annotations.len() == 2));
+            for status in [wanted(), ServiceStatus::default()] {
+                assert_eq!(service_status_patch(&slim, &status, NOW), service_status_patch(&whole, &status, NOW));
+                assert_eq!(service_metadata_patch(&slim, &status, true), service_metadata_patch(&whole, &status, true));
+            }
+            assert_eq!(reference("v1", "Service", &slim.metadata), reference("v1", "Service", &whole.metadata));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod jobs;
 mod lease;
 pub mod metrics;
 mod outage;
+mod packed;
 mod ports;
 mod run;
 mod snapshot;

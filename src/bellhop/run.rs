@@ -290,7 +290,7 @@ impl Program {
                 match observation {
                     Observation::Health(asker) => _ = asker.send(self.seen.health()),
                     Observation::Snapshot(asker) => {
-                        _ = asker.send(snapshot::take(&self.replica, &self.ports, &self.watches, &self.seen));
+                        _ = asker.send(snapshot::take(&self.replica, &self.ports, &self.seen));
                     }
                 }
                 Poll::Ready(())

@@ -1,18 +1,16 @@
 //! The state of the program for metrics and probes, taken when somebody asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use bellhop_api::keys;
 use bellhop_core::frame::DropReason;
 use bellhop_core::lease::Role;
-use bellhop_core::object::{Kind, Written};
+use bellhop_core::object::{Kind, Service, Written};
 use bellhop_core::replica::Replica;
-use k8s_openapi::api::core::v1::Service;
 
 use crate::jobs::Finished;
 use crate::metrics::{Health, PoolUse, Snapshot};
 use crate::ports::Ports;
-use crate::watches::Watches;
 
 /// What the loop has seen go by that nobody else remembers.
 #[derive(Debug, Default)]
@@ -73,10 +71,10 @@ fn plural(kind: Kind) -> &'static str {
 }
 
 /// How the program is at the moment.
-pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, seen: &Seen) -> Snapshot {
+pub(crate) fn take(replica: &Replica, ports: &Ports, seen: &Seen) -> Snapshot {
     let mut snapshot =
         Snapshot { health: seen.health(), writes: seen.writes.clone(), leader: replica.role() == Role::Leader, ..Snapshot::default() };
-    for service in watches.services() {
+    for service in replica.services() {
         add_service(service, &mut snapshot);
     }
     // A pool whose status was never written has no size and no family yet.
@@ -85,10 +83,8 @@ pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, seen: &S
         snapshot.pools.insert(name.to_string(), PoolUse { family, size: status.size, used: status.usage });
     }
     for (service, (address, interface, _)) in replica.announced() {
-        // Read from the object as it is: parsing thousands of Services would hold the loop up.
-        let annotations = watches.service(service).and_then(|object| object.metadata.annotations.as_ref());
-        let node = annotations.and_then(|annotations| annotations.get(keys::NODE_ANNOTATION)).cloned().unwrap_or_default();
-        let row = [service.namespace.clone(), service.name.clone(), address.to_string(), node, interface.to_string()];
+        let node = replica.service(service).and_then(|service| service.status.node.as_ref()).map(ToString::to_string).unwrap_or_default();
+        let row = [service.namespace.to_string(), service.name.to_string(), address.to_string(), node, interface.to_string()];
         snapshot.announced.push(row);
     }
     for (interface, counters) in replica.counters() {
@@ -110,15 +106,11 @@ pub(crate) fn take(replica: &Replica, ports: &Ports, watches: &Watches, seen: &S
 
 /// What our condition on the Service says: that it has its address, or why it has none.
 fn add_service(service: &Service, snapshot: &mut Snapshot) {
-    let Some(status) = &service.status else { return };
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let Some(condition) = conditions.iter().find(|condition| condition.type_ == keys::CONDITION_ASSIGNED) else { return };
-    if condition.status != "True" {
+    let Some(condition) = &service.status.assigned else { return };
+    if !condition.status {
         *snapshot.waiting.entry(condition.reason.clone()).or_default() += 1;
         return;
     }
-    let (namespace, name) = (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default());
-    let ingress = status.load_balancer.as_ref().and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
-    let addresses = ingress.iter().filter_map(|ingress| ingress.ip.clone());
-    snapshot.assigned.extend(addresses.map(|address| [namespace.clone(), name.clone(), address]));
+    let row = |address: &IpAddr| [service.key.namespace.to_string(), service.key.name.to_string(), address.to_string()];
+    snapshot.assigned.extend(service.status.ingress.iter().map(row));
 }

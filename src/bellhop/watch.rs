@@ -42,8 +42,8 @@ pub enum Delta<K> {
     Restarted,
     /// The object is new or changed.
     Applied(K),
-    /// The object is gone; this is its last known state.
-    Deleted(K),
+    /// The object is gone.
+    Deleted(Identity),
     /// The list that [`Delta::Restarted`] began is complete.
     Synced,
     /// The API server does not answer, or refuses. Said once per outage; attempts go on.
@@ -60,8 +60,21 @@ pub enum Delta<K> {
     },
 }
 
+/// Which object: of two with one name, the uid tells which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// `metadata.namespace`; empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+}
+
 /// A watch over one kind. Never ends; dropping the future of [`Watch::next`] loses nothing.
-pub struct Watch<K> {
+///
+/// Of each object it keeps what it needs itself, and a `T` for those who look it up: nothing, unless [`Watch::keeping`] says otherwise.
+pub struct Watch<K, T = ()> {
     api: Api<K>,
     config: watcher::Config,
     clock: Rc<dyn Clock>,
@@ -69,10 +82,10 @@ pub struct Watch<K> {
     /// The pause before the next attempt.
     pause: Option<LocalFuture<'static>>,
     backoff: Backoff,
-    /// What is known, by namespace and name. Boxed, because half of a tree's places are empty.
-    known: BTreeMap<Key, Box<K>>,
-    /// Takes off a known object what nobody looks up later.
-    slim: fn(&mut K),
+    /// What is known, by namespace and name.
+    known: BTreeMap<Key, Known<T>>,
+    /// What is kept of an object.
+    keep: fn(&K) -> T,
     /// What the list under way has held so far; `None` outside a list.
     listed: Option<BTreeSet<Key>>,
     /// A list in which something was missing, asked for again: not older than all that was seen.
@@ -83,6 +96,13 @@ pub struct Watch<K> {
     away: Option<Instant>,
     /// Deltas that one event produced beyond the first.
     pending: VecDeque<Delta<K>>,
+}
+
+/// What is known of one object.
+struct Known<T> {
+    uid: Option<String>,
+    version: Version,
+    kept: T,
 }
 
 type Key = (String, String);
@@ -111,7 +131,7 @@ where
             pause: None,
             backoff,
             known: BTreeMap::new(),
-            slim: |_| {},
+            keep: |_| (),
             listed: None,
             recheck: None,
             newest: Version::default(),
@@ -120,13 +140,18 @@ where
         }
     }
 
-    /// Keeps of each object only what `slim` leaves on it, and its metadata's names and versions at least. Deltas have all but those of deletions found by a list.
+    /// Keeps this of each object. To be said before the first difference is asked for.
     #[must_use]
-    pub fn keeping(mut self, slim: fn(&mut K)) -> Self {
-        self.slim = slim;
-        self
+    pub fn keeping<T>(self, keep: fn(&K) -> T) -> Watch<K, T> {
+        let Self { api, config, clock, stream, pause, backoff, listed, recheck, newest, away, pending, .. } = self;
+        Watch { api, config, clock, stream, pause, backoff, known: BTreeMap::new(), keep, listed, recheck, newest, away, pending }
     }
+}
 
+impl<K, T> Watch<K, T>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     /// The next difference.
     pub async fn next(&mut self) -> Delta<K> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
@@ -160,28 +185,33 @@ where
         }
     }
 
-    /// What is known, in the order of namespace and name. Complete after the first [`Delta::Synced`].
-    pub fn objects(&self) -> impl Iterator<Item = &K> {
-        self.known.values().map(AsRef::as_ref)
+    /// What is known to be there, in the order of namespace and name. Complete after the first [`Delta::Synced`].
+    pub fn identities(&self) -> impl Iterator<Item = Identity> {
+        self.known.iter().map(|(key, known)| identity(key.clone(), known.uid.clone()))
     }
 
-    /// The object of this namespace (empty for cluster-scoped kinds) and name, as last known.
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&K> {
-        self.known.get(&(namespace.to_owned(), name.to_owned())).map(AsRef::as_ref)
+    /// What is kept, in the order of namespace and name.
+    pub fn kept(&self) -> impl Iterator<Item = &T> {
+        self.known.values().map(|known| &known.kept)
+    }
+
+    /// What is kept of the object of this namespace (empty for cluster-scoped kinds) and name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&T> {
+        self.known.get(&(namespace.to_owned(), name.to_owned())).map(|known| &known.kept)
     }
 
     /// Takes in what the API answered to a write of our own, which may be ahead of the watch. True if it is news; no delta comes for it then.
     /// An answer that comes after the object's end, or its successor's beginning, is none.
     pub fn learn(&mut self, mut object: K) -> bool {
-        let Some(known) = self.known.get_mut(&key(&object)) else { return false };
-        if known.meta().uid != object.meta().uid || !is_older(&**known, &object) {
-            return false;
-        }
         object.meta_mut().managed_fields = None;
-        **known = object.clone();
-        (self.slim)(known);
-        self.see(&object);
-        true
+        let news = self
+            .known
+            .get(&key(&object))
+            .is_some_and(|known| known.uid == object.meta().uid && is_older(&known.version, &version(&object)));
+        if news {
+            self.remember(&object);
+        }
+        news
     }
 
     fn take_event(&mut self, event: watcher::Event<K>) {
@@ -199,11 +229,12 @@ where
             watcher::Event::InitDone => self.complete_list(),
             watcher::Event::Apply(object) => self.apply(object),
             watcher::Event::Delete(object) => {
-                self.see(&object);
+                let (key, version) = (key(&object), version(&object));
+                self.see(&version);
                 // A watch that lags may tell of the end of an object whose successor is known.
-                if self.known.get(&key(&object)).is_none_or(|known| !is_older(&object, &**known)) {
-                    self.known.remove(&key(&object));
-                    self.pending.push_back(Delta::Deleted(object));
+                if self.known.get(&key).is_none_or(|known| !is_older(&version, &known.version)) {
+                    self.known.remove(&key);
+                    self.pending.push_back(Delta::Deleted(identity(key, object.meta().uid.clone())));
                 }
             }
         }
@@ -212,16 +243,18 @@ where
     fn apply(&mut self, mut object: K) {
         // The bulkiest part of an object, and nobody here reads it.
         object.meta_mut().managed_fields = None;
-        let key = key(&object);
-        self.see(&object);
         // What is older came late: the answer to a write of our own overtook it, or the API server lags. Versions count through re-creations.
-        let news = self.known.get(&key).is_none_or(|known| is_older(&**known, &object));
-        if news {
-            let mut kept = Box::new(object.clone());
-            (self.slim)(&mut kept);
-            self.known.insert(key, kept);
+        if self.known.get(&key(&object)).is_none_or(|known| is_older(&known.version, &version(&object))) {
+            self.remember(&object);
             self.pending.push_back(Delta::Applied(object));
         }
+    }
+
+    fn remember(&mut self, object: &K) {
+        let version = version(object);
+        self.see(&version);
+        let known = Known { uid: object.meta().uid.clone(), version, kept: (self.keep)(object) };
+        self.known.insert(key(object), known);
     }
 
     /// The watcher's list has ended. Where it lacks something, another is asked for that cannot be older than what was seen.
@@ -246,7 +279,8 @@ where
         list.into_iter().for_each(|object| self.apply(object));
         let gone: Vec<Key> = self.known.keys().filter(|key| !listed.contains(*key)).cloned().collect();
         for key in gone {
-            self.pending.extend(self.known.remove(&key).map(|object| Delta::Deleted(*object)));
+            let uid = self.known.remove(&key).and_then(|known| known.uid);
+            self.pending.push_back(Delta::Deleted(identity(key, uid)));
         }
         self.complete();
     }
@@ -259,10 +293,9 @@ where
     }
 
     /// Remembers the newest version.
-    fn see(&mut self, object: &K) {
-        let version = Version(object.meta().resource_version.clone().unwrap_or_default());
-        if self.newest.0.is_empty() || self.newest.is_older_than(&version) {
-            self.newest = version;
+    fn see(&mut self, version: &Version) {
+        if self.newest.0.is_empty() || self.newest.is_older_than(version) {
+            self.newest = version.clone();
         }
     }
 
@@ -299,11 +332,17 @@ fn key<K: Resource>(object: &K) -> Key {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
-/// Whether `known` is an older state than `object`. What does not compare is taken as it comes, unless it is the same.
-fn is_older<K: Resource>(known: &K, object: &K) -> bool {
-    let version = |object: &K| Version(object.meta().resource_version.clone().unwrap_or_default());
-    let (known, object) = (version(known), version(object));
-    known.0.is_empty() || (known != object && !object.is_older_than(&known))
+fn identity((namespace, name): Key, uid: Option<String>) -> Identity {
+    Identity { namespace, name, uid }
+}
+
+fn version<K: Resource>(object: &K) -> Version {
+    Version(object.meta().resource_version.clone().unwrap_or_default())
+}
+
+/// Whether `known` is an older state than `other`. What does not compare is taken as it comes, unless it is the same.
+fn is_older(known: &Version, other: &Version) -> bool {
+    known.0.is_empty() || (known != other && !other.is_older_than(known))
 }
 
 /// The innermost cause of a failure: what the outer errors of `kube` say is where it came through.
@@ -406,7 +445,7 @@ mod tests {
         match delta {
             Delta::Restarted => "restarted".to_owned(),
             Delta::Applied(node) => format!("+{}", name(node)),
-            Delta::Deleted(node) => format!("-{}", name(node)),
+            Delta::Deleted(identity) => format!("-{}", identity.name),
             Delta::Synced => "synced".to_owned(),
             Delta::Away { error, .. } => format!("away: {error}"),
             Delta::Back { .. } => "back".to_owned(),
@@ -425,7 +464,7 @@ mod tests {
     async fn a_list_and_a_watch_come_as_differences() {
         let (mut watch, _) = watch(vec![list("5", &[("b", "2"), ("a", "1")]), event("DELETED", "a", "6")]);
         assert_eq!(deltas(&mut watch, 5).await, ["restarted", "+b", "+a", "synced", "-a"]);
-        assert_eq!(watch.objects().count(), 1);
+        assert_eq!(watch.identities().count(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -446,7 +485,7 @@ mod tests {
         let seen = deltas(&mut watch, 5).await;
         assert_eq!((seen[0].as_str(), &seen[2..]), ("restarted", &["restarted", "back", "synced"].map(str::to_owned)[..]), "{seen:?}");
         assert!(asked.lock().expect("not poisoned").iter().any(|uri| uri.contains("resourceVersion=8&resourceVersionMatch=NotOlderThan")));
-        assert_eq!(watch.objects().count(), 2);
+        assert_eq!(watch.identities().count(), 2);
     }
 
     #[tokio::test(start_paused = true)]

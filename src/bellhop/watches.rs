@@ -1,6 +1,6 @@
 //! The six watches of the program as one source of core values.
 //!
-//! Turns deltas into [`Input`]s through `bellhop-api`, keeps the objects themselves for the writer, and says outages once. What an input
+//! Turns deltas into [`Input`]s through `bellhop-api`, keeps for the writer what a write looks at, and says outages once. What an input
 //! means is the core's business. The kinds are asked in a fixed order, so that the same world gives the same inputs.
 
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ use bellhop_core::object::{EndpointSlice, Kind, Namespace, Node, Pool, Service};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::api::discovery::v1 as discovery;
-use kube::api::{DynamicObject, ObjectMeta};
+use kube::api::DynamicObject;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use rand::SeedableRng;
@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 use crate::env::Clock;
 use crate::lease;
 use crate::outage::Outages;
-use crate::watch::{Delta, Watch};
+use crate::packed::Packed;
+use crate::watch::{Delta, Identity, Watch};
 
 /// One thing that the API server has to tell.
 #[derive(Debug)]
@@ -60,10 +61,10 @@ pub(crate) enum Input {
 /// The watches.
 pub(crate) struct Watches {
     nodes: Watch<api::Node>,
-    pools: Watch<DynamicObject>,
-    services: Watch<api::Service>,
+    pools: Watch<DynamicObject, DynamicObject>,
+    services: Watch<api::Service, Packed>,
     slices: Watch<discovery::EndpointSlice>,
-    lease: Watch<Lease>,
+    lease: Watch<Lease, LeaseRecord>,
     namespaces: Watch<api::Namespace>,
 }
 
@@ -81,10 +82,12 @@ impl Watches {
                 watcher::Config::default(),
                 clock.clone(),
                 stream(),
-            ),
-            services: Watch::new(Api::all(client.clone()), clock.clone(), stream()),
-            slices: Watch::with_config(Api::all(client.clone()), of_services, clock.clone(), stream()).keeping(name_alone),
-            lease: Watch::with_config(Api::namespaced(client.clone(), namespace), only_ours, clock.clone(), stream()),
+            )
+            .keeping(DynamicObject::clone),
+            services: Watch::new(Api::all(client.clone()), clock.clone(), stream()).keeping(Packed::new),
+            slices: Watch::with_config(Api::all(client.clone()), of_services, clock.clone(), stream()),
+            lease: Watch::with_config(Api::namespaced(client.clone(), namespace), only_ours, clock.clone(), stream())
+                .keeping(lease::record),
             namespaces: Watch::new(Api::all(client.clone()), clock.clone(), stream()),
         }
     }
@@ -96,41 +99,37 @@ impl Watches {
                 News::Applied(lease) => Some(lease::record(&lease)),
                 News::Deleted(_) => None,
                 // A list without it: `Synced` comes after the Lease itself, if there is one.
-                News::Synced => self.lease.objects().next().map(lease::record),
+                News::Synced => self.lease.kept().next().cloned(),
                 // What is known of it ages by itself: leadership has its own clock.
                 News::Away => continue,
             }));
         }
         if let Some(delta) = next(&mut self.nodes, "watch Nodes", cx, outages) {
-            return Poll::Ready(delta.told(
-                Kind::Node,
-                |node| Input::Node(parse::node(&node)),
-                |node| Input::NodeGone(node.name_any().into()),
-            ));
+            return Poll::Ready(delta.told(Kind::Node, |node| Input::Node(parse::node(&node)), |node| Input::NodeGone(node.name.into())));
         }
         if let Some(delta) = next(&mut self.pools, "watch Eips", cx, outages) {
-            return Poll::Ready(delta.told(Kind::Pool, |eip| Input::Pool(parse::pool(&eip)), |eip| Input::PoolGone(eip.name_any().into())));
+            return Poll::Ready(delta.told(Kind::Pool, |eip| Input::Pool(parse::pool(&eip)), |eip| Input::PoolGone(eip.name.into())));
         }
         if let Some(delta) = next(&mut self.services, "watch Services", cx, outages) {
             return Poll::Ready(delta.told(
                 Kind::Service,
                 |service| Input::Service(parse::service(&service)),
-                |service| Input::ServiceGone(parse::service(&service).key),
+                |service| Input::ServiceGone(ServiceKey::new(service.namespace, service.name)),
             ));
         }
         if let Some(delta) = next(&mut self.slices, "watch EndpointSlices", cx, outages) {
-            let gone = |slice: &discovery::EndpointSlice| Input::SliceGone(slice.namespace().unwrap_or_default(), slice.name_any());
+            let no_more = |slice: &discovery::EndpointSlice| Input::SliceGone(slice.namespace().unwrap_or_default(), slice.name_any());
             return Poll::Ready(delta.told(
                 Kind::EndpointSlice,
-                |slice| parse::endpoint_slice(&slice).map_or_else(|| gone(&slice), Input::Slice),
-                |slice| gone(&slice),
+                |slice| parse::endpoint_slice(&slice).map_or_else(|| no_more(&slice), Input::Slice),
+                |slice| Input::SliceGone(slice.namespace, slice.name),
             ));
         }
         if let Some(delta) = next(&mut self.namespaces, "watch Namespaces", cx, outages) {
             return Poll::Ready(delta.told(
                 Kind::Namespace,
                 |namespace| Input::Namespace(parse::namespace(&namespace)),
-                |namespace| Input::NamespaceGone(namespace.name_any()),
+                |namespace| Input::NamespaceGone(namespace.name),
             ));
         }
         Poll::Pending
@@ -141,14 +140,9 @@ impl Watches {
         self.pools.get("", name.as_str())
     }
 
-    /// The Service as last known.
-    pub(crate) fn service(&self, key: &ServiceKey) -> Option<&api::Service> {
-        self.services.get(&key.namespace, &key.name)
-    }
-
-    /// The Services as last known.
-    pub(crate) fn services(&self) -> impl Iterator<Item = &api::Service> {
-        self.services.objects()
+    /// What a write looks at of the Service as last known.
+    pub(crate) fn service(&self, key: &ServiceKey) -> Option<api::Service> {
+        self.services.get(&key.namespace, &key.name)?.unpack()
     }
 
     /// Takes in an Eip as the API answered a write; what to tell the core of it.
@@ -164,28 +158,19 @@ impl Watches {
     }
 }
 
-/// The core has what a slice says; that it is gone is all that is still to be told of it. There are as many as Services, and more.
-fn name_alone(slice: &mut discovery::EndpointSlice) {
-    let ObjectMeta { namespace, name, uid, resource_version, .. } = std::mem::take(&mut slice.metadata);
-    *slice = discovery::EndpointSlice {
-        metadata: ObjectMeta { namespace, name, uid, resource_version, ..Default::default() },
-        ..Default::default()
-    };
-}
-
 /// What is left of a delta when outages are said.
 enum News<K> {
     Applied(K),
-    Deleted(K),
+    Deleted(Identity),
     Synced,
     Away,
 }
 
 impl<K> News<K> {
-    fn told(self, kind: Kind, applied: impl FnOnce(K) -> Input, deleted: impl FnOnce(K) -> Input) -> Input {
+    fn told(self, kind: Kind, applied: impl FnOnce(K) -> Input, deleted: impl FnOnce(Identity) -> Input) -> Input {
         match self {
             Self::Applied(object) => applied(object),
-            Self::Deleted(object) => deleted(object),
+            Self::Deleted(identity) => deleted(identity),
             Self::Synced => Input::Synced(kind),
             Self::Away => Input::Away(kind),
         }
@@ -193,7 +178,7 @@ impl<K> News<K> {
 }
 
 /// The next news of one watch, if any is there; outages are said on the way.
-fn next<K>(watch: &mut Watch<K>, what: &'static str, cx: &mut Context<'_>, outages: &mut Outages) -> Option<News<K>>
+fn next<K, T>(watch: &mut Watch<K, T>, what: &'static str, cx: &mut Context<'_>, outages: &mut Outages) -> Option<News<K>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -202,7 +187,7 @@ where
         match delta {
             Delta::Restarted => {}
             Delta::Applied(object) => return Some(News::Applied(object)),
-            Delta::Deleted(object) => return Some(News::Deleted(object)),
+            Delta::Deleted(identity) => return Some(News::Deleted(identity)),
             Delta::Synced => return Some(News::Synced),
             Delta::Away { error, .. } => {
                 outages.failed(what, error);

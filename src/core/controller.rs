@@ -374,6 +374,11 @@ impl Controller {
         &self.nodes
     }
 
+    /// All Services, in order of their keys.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
     /// A Service.
     pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
         self.services.get(key)

@@ -350,6 +350,16 @@ impl Replica {
         self.controller.pools().iter().map(|(name, pool)| (name, &pool.status))
     }
 
+    /// Each Service, whoever it belongs to.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.controller.services()
+    }
+
+    /// A Service.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.controller.service(key)
+    }
+
     /// What is announced: Service, address, NIC, MAC. A shared address comes once for each who shares it.
     pub fn announced(&self) -> impl Iterator<Item = (&ServiceKey, (IpAddr, &InterfaceName, MacAddr))> {
         self.announced.iter().map(|(service, address, (interface, mac))| (service, (address, interface, *mac)))
