@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::by_family::ByFamily;
 use crate::ledger::Ledger;
 use crate::name::{InterfaceName, NodeName, PoolName, ServiceKey};
 use crate::namespaces::Namespaces;
@@ -31,7 +32,7 @@ pub struct Held {
 }
 
 /// What a Service holds: at most one address of each family.
-pub type Holding = BTreeMap<Family, Held>;
+pub type Holding = ByFamily<Held>;
 
 /// Why a Service gets no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ pub struct Allocation {
     unusable: BTreeMap<PoolName, String>,
 }
 
-static NOTHING: Holding = Holding::new();
+static NOTHING: Holding = Holding::NONE;
 static NOBODY: Sharers = Sharers::NOBODY;
 
 impl Allocation {
@@ -239,7 +240,7 @@ impl Allocation {
     pub fn record(&mut self, service: &ServiceKey, pool: &PoolName, address: IpAddr, known: Known<'_>) -> bool {
         let family = Family::of(address);
         let fits = self.books.get(pool).is_none_or(|book| book.ledger.addresses().family() == family);
-        let other = self.held(service).get(&family).is_some_and(|held| held.address != address);
+        let other = self.held(service).get(family).is_some_and(|held| held.address != address);
         let parted = known.request(service).is_none_or(|request| self.first_apart(service, request, address, known).is_some());
         let recorded = fits && !other && !parted;
         if recorded {
@@ -250,7 +251,7 @@ impl Allocation {
 
     /// Enters an address that stands on a Service and in nobody's record: held if a pool has it free; kept aside if no pool has it; else not.
     pub fn adopt(&mut self, service: &ServiceKey, address: IpAddr, pool_label: Option<&PoolName>) {
-        if self.held(service).contains_key(&Family::of(address)) || !self.users(address).is_empty() {
+        if self.held(service).get(Family::of(address)).is_some() || !self.users(address).is_empty() {
             return;
         }
         let labelled = pool_label.filter(|name| self.books.get(*name).is_some_and(|book| book.ledger.addresses().contains(address)));
@@ -291,7 +292,7 @@ impl Allocation {
         let (chosen, refusal) = self.choose(service, request, known);
         let mut outcome = Outcome { refusal, ..Outcome::default() };
         for held in chosen {
-            if let Some(old) = self.held(service).get(&Family::of(held.address)).cloned() {
+            if let Some(old) = self.held(service).get(Family::of(held.address)).cloned() {
                 self.leave(service, &old);
                 outcome.given_back.push(old);
             }
@@ -320,7 +321,7 @@ impl Allocation {
     }
 
     fn enter(&mut self, service: &ServiceKey, held: Held) {
-        if let Some(before) = self.held(service).get(&Family::of(held.address)).cloned() {
+        if let Some(before) = self.held(service).get(Family::of(held.address)).cloned() {
             self.leave(service, &before);
         }
         self.users.entry(held.address).or_default().insert(service.clone());
@@ -333,7 +334,10 @@ impl Allocation {
 
     fn leave(&mut self, service: &ServiceKey, held: &Held) {
         let Some(holding) = self.held.get_mut(service) else { return };
-        holding.retain(|_, each| each != held);
+        let family = Family::of(held.address);
+        if holding.get(family) == Some(held) {
+            holding.remove(family);
+        }
         if holding.is_empty() {
             self.held.remove(service);
         }
@@ -343,7 +347,7 @@ impl Allocation {
         if is_free {
             self.users.remove(&held.address);
         }
-        if let Some(book) = self.books.get_mut(&held.pool).filter(|book| book.ledger.addresses().family() == Family::of(held.address)) {
+        if let Some(book) = self.books.get_mut(&held.pool).filter(|book| book.ledger.addresses().family() == family) {
             book.record_bytes = book.record_bytes.saturating_sub(entry_bytes(service, held.address));
             if is_free {
                 book.ledger.release(held.address);

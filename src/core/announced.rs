@@ -3,7 +3,7 @@
 //! It decides nothing: [`crate::replica`] says what is wanted, and the announcers speak.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::mac::MacAddr;
 use crate::name::{InterfaceName, ServiceKey};
@@ -15,35 +15,32 @@ pub type Place = (InterfaceName, MacAddr);
 /// What is announced.
 #[derive(Debug, Default)]
 pub struct Announced {
-    of_service: BTreeMap<ServiceKey, BTreeMap<IpAddr, Place>>,
+    places: BTreeMap<(ServiceKey, IpAddr), Place>,
     users: BTreeMap<(IpAddr, InterfaceName), Sharers>,
 }
 
 impl Announced {
     /// What is announced for a Service.
     pub fn of(&self, service: &ServiceKey) -> impl Iterator<Item = (IpAddr, &Place)> {
-        self.of_service.get(service).into_iter().flatten().map(|(address, place)| (*address, place))
+        let [first, last] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::from_bits(u128::MAX))];
+        self.places.range((service.clone(), first)..=(service.clone(), last)).map(|((_, address), place)| (*address, place))
     }
 
     /// All of it: a shared address once for each who shares it.
     pub fn iter(&self) -> impl Iterator<Item = (&ServiceKey, IpAddr, &Place)> {
-        self.of_service.iter().flat_map(|(service, addresses)| addresses.iter().map(move |(address, place)| (service, *address, place)))
+        self.places.iter().map(|((service, address), place)| (service, *address, place))
     }
 
     /// An address of a Service is announced here from now on. Returns whether that is news.
     pub fn insert(&mut self, service: &ServiceKey, address: IpAddr, place: Place) -> bool {
         self.users.entry((address, place.0.clone())).or_default().insert(service.clone());
-        let before = self.of_service.entry(service.clone()).or_default().insert(address, place.clone());
+        let before = self.places.insert((service.clone(), address), place.clone());
         before != Some(place)
     }
 
     /// An address is this Service's no more. Returns the NIC on which nobody has it any more, if so.
     pub fn remove(&mut self, service: &ServiceKey, address: IpAddr) -> Option<InterfaceName> {
-        let addresses = self.of_service.get_mut(service)?;
-        let (interface, _) = addresses.remove(&address)?;
-        if addresses.is_empty() {
-            self.of_service.remove(service);
-        }
+        let (interface, _) = self.places.remove(&(service.clone(), address))?;
         let key = (address, interface);
         let users = self.users.get_mut(&key)?;
         users.remove(service);
@@ -56,7 +53,7 @@ impl Announced {
 
     /// Nothing is announced any more. Returns what was.
     pub fn clear(&mut self) -> impl Iterator<Item = (IpAddr, InterfaceName)> {
-        self.of_service.clear();
+        self.places.clear();
         std::mem::take(&mut self.users).into_keys()
     }
 }
@@ -65,7 +62,7 @@ impl Announced {
 mod tests {
     use super::*;
 
-    const VIP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 0, 91));
+    const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 91));
 
     #[test]
     fn a_shared_address_falls_silent_with_the_last_who_has_it() {

@@ -16,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
@@ -55,9 +56,10 @@ pub struct Controller {
     // What Kubernetes says.
     pools: BTreeMap<PoolName, Pool>,
     services: BTreeMap<ServiceKey, Service>,
-    slices: BTreeMap<ServiceKey, BTreeMap<String, Vec<Endpoint>>>,
+    /// By Service, then slice name.
+    slices: BTreeMap<(ServiceKey, Arc<str>), Vec<Endpoint>>,
     /// Which Service a slice belongs to: by namespace and slice name.
-    slice_owners: BTreeMap<(String, String), ServiceKey>,
+    slice_owners: BTreeMap<(Arc<str>, Arc<str>), ServiceKey>,
     nodes: BTreeMap<NodeName, Node>,
     namespaces: Namespaces,
     /// Addresses of this machine and of gateways.
@@ -190,24 +192,21 @@ impl Controller {
 
     /// An EndpointSlice as it is now.
     pub fn handle_slice(&mut self, slice: EndpointSlice) {
-        let owner = (slice.service.namespace.clone(), slice.name.clone());
-        if self.slice_owners.get(&owner).is_some_and(|before| *before != slice.service) {
-            self.handle_slice_deleted(&owner.0, &owner.1);
+        let EndpointSlice { name, service, endpoints } = slice;
+        let before = self.slice_owners.insert((service.namespace.clone(), name.clone()), service.clone());
+        if let Some(before) = before.filter(|before| *before != service) {
+            self.slices.remove(&(before.clone(), name.clone()));
+            self.dirty.insert(before);
         }
-        self.slice_owners.insert(owner, slice.service.clone());
-        self.dirty.insert(slice.service.clone());
-        self.slices.entry(slice.service).or_default().insert(slice.name, slice.endpoints);
+        self.dirty.insert(service.clone());
+        self.slices.insert((service, name), endpoints);
     }
 
     /// An EndpointSlice is gone.
     pub fn handle_slice_deleted(&mut self, namespace: &str, name: &str) {
-        let Some(service) = self.slice_owners.remove(&(namespace.to_owned(), name.to_owned())) else { return };
-        if let Some(slices) = self.slices.get_mut(&service) {
-            slices.remove(name);
-            if slices.is_empty() {
-                self.slices.remove(&service);
-            }
-        }
+        let name: Arc<str> = name.into();
+        let Some(service) = self.slice_owners.remove(&(namespace.into(), name.clone())) else { return };
+        self.slices.remove(&(service.clone(), name));
         self.dirty.insert(service);
     }
 
@@ -408,7 +407,7 @@ impl Controller {
     pub fn held(&self, key: &ServiceKey) -> Vec<&Held> {
         let families = self.services.get(key).and_then(|service| service.request.as_ref()).map_or(&[][..], |request| &request.families);
         let mut held: Vec<_> = self.allocation.held(key).iter().collect();
-        held.sort_by_key(|(family, _)| families.iter().position(|each| each == *family));
+        held.sort_by_key(|(family, _)| families.iter().position(|each| each == family));
         held.into_iter().map(|(_, held)| held).collect()
     }
 

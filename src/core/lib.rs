@@ -11,6 +11,7 @@ pub mod announced;
 pub mod announcements;
 pub mod announcer;
 pub mod arp;
+pub mod by_family;
 pub mod carriers;
 pub mod controller;
 pub mod desired;

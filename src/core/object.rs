@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::by_family::ByFamily;
 use crate::interface::{InterfaceSelector, InvalidSelector};
 use crate::name::{NodeName, PoolName, ServiceKey};
 use crate::pool::{AddressPool, InvalidPool};
@@ -201,7 +203,7 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// `spec.loadBalancerIP`, else the address annotation: at most one of each family.
-    pub addresses: BTreeMap<Family, IpAddr>,
+    pub addresses: ByFamily<IpAddr>,
     /// What is wrong with what was written there instead.
     pub invalid_address: Option<String>,
     /// The pool annotation, in the order written.
@@ -217,9 +219,9 @@ pub struct Request {
     /// The annotation `bellhop.dev/allow-shared-ip`.
     pub sharing_key: Option<String>,
     /// `spec.ports`: protocol and port.
-    pub ports: BTreeSet<(String, i32)>,
-    /// `spec.selector`.
-    pub selector: BTreeMap<String, String>,
+    pub ports: Vec<(String, i32)>,
+    /// `spec.selector`, in order of keys.
+    pub selector: Vec<(String, String)>,
 }
 
 /// What Bellhop keeps on a Service, as read and as wanted.
@@ -241,7 +243,7 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSlice {
     /// The slice's own name, within the Service's namespace.
-    pub name: String,
+    pub name: Arc<str>,
     /// The Service that it belongs to (label `kubernetes.io/service-name`).
     pub service: ServiceKey,
     /// Its endpoints.

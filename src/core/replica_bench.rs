@@ -77,7 +77,7 @@ pub(super) fn service(name: &str, created: i64) -> Service {
 pub(super) fn slice(service: &str, nodes: &[&str]) -> EndpointSlice {
     let endpoint = |node: &&str| Endpoint { node: Some((*node).into()), ready: true, serving: true, terminating: false };
     EndpointSlice {
-        name: format!("{service}-x"),
+        name: format!("{service}-x").into(),
         service: ServiceKey::new("default", service),
         endpoints: nodes.iter().map(endpoint).collect(),
     }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arp::Operation;
+use crate::by_family::ByFamily;
 use crate::lease::LeaseRecord;
 use crate::link::InterfaceAddress;
 use crate::object::{Family, Request, ServiceStatus, TrafficPolicy, Version};
@@ -558,10 +559,10 @@ fn the_label_and_annotation_of_another_system_do_not_make_its_ingress_ours() {
 
 fn shared(name: &str, created: i64, port: i32, policy: TrafficPolicy) -> Service {
     let request = Request {
-        addresses: BTreeMap::from([(Family::V4, IpAddr::V4(VIP))]),
+        addresses: ByFamily::from_iter([(Family::V4, IpAddr::V4(VIP))]),
         sharing_key: Some("k".to_owned()),
-        ports: BTreeSet::from([("TCP".to_owned(), port)]),
-        selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        ports: vec![("TCP".to_owned(), port)],
+        selector: vec![("app".to_owned(), "web".to_owned())],
         policy,
         ..Request::default()
     };
@@ -621,7 +622,7 @@ fn sharers_move_together_when_their_node_goes() {
 fn of_sharers_that_come_to_collide_the_younger_gives_way_and_is_told_the_rule() {
     let mut bench = sharing(TrafficPolicy::Cluster);
     let mut edited = bench.services[&ServiceKey::new("default", "web")].clone();
-    edited.request.as_mut().expect("ours").ports.insert(("TCP".to_owned(), 443));
+    edited.request.as_mut().expect("ours").ports.push(("TCP".to_owned(), 443));
     bench.add_service(edited);
     bench.drain();
     assert_eq!(bench.status("web").ingress, [IpAddr::V4(VIP)]);
@@ -982,7 +983,7 @@ proptest! {
             }
             for (key, service) in &bench.services {
                 let Some(old) = before.get(key).and_then(|status| status.ingress.first()) else { continue };
-                let wish = service.request.as_ref().and_then(|request| request.addresses.get(&Family::V4));
+                let wish = service.request.as_ref().and_then(|request| request.addresses.get(Family::V4));
                 if wish.is_none_or(|wish| wish == old) {
                     prop_assert_eq!(service.status.ingress.first(), Some(old), "{} moved", key);
                 }

@@ -47,7 +47,7 @@ pub fn keeps_from_sharing(newcomer: &Request, holder: &Request) -> Option<Rule> 
 
 /// What keeps two Services from staying together on an address.
 pub fn keeps_apart(one: &Request, other: &Request) -> Option<Rule> {
-    if let Some((protocol, port)) = one.ports.intersection(&other.ports).next() {
+    if let Some((protocol, port)) = one.ports.iter().find(|port| other.ports.contains(port)) {
         return Some(Rule::SamePort(protocol.clone(), *port));
     }
     if one.policy != other.policy {
@@ -59,16 +59,14 @@ pub fn keeps_apart(one: &Request, other: &Request) -> Option<Rule> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
     use super::*;
 
     fn on(port: i32, key: Option<&str>) -> Request {
-        Request { ports: BTreeSet::from([("TCP".to_owned(), port)]), sharing_key: key.map(str::to_owned), ..Request::default() }
+        Request { ports: vec![("TCP".to_owned(), port)], sharing_key: key.map(str::to_owned), ..Request::default() }
     }
 
     fn local(port: i32, app: Option<&str>) -> Request {
-        let selector = app.map(|app| BTreeMap::from([("app".to_owned(), app.to_owned())])).unwrap_or_default();
+        let selector = app.map(|app| vec![("app".to_owned(), app.to_owned())]).unwrap_or_default();
         Request { policy: TrafficPolicy::Local, selector, ..on(port, Some("k")) }
     }
 
@@ -83,7 +81,7 @@ mod tests {
     #[test]
     fn one_port_of_one_protocol_belongs_to_one_service() {
         assert_eq!(keeps_apart(&on(80, None), &on(80, None)), Some(Rule::SamePort("TCP".into(), 80)));
-        let udp = Request { ports: BTreeSet::from([("UDP".to_owned(), 80)]), ..Request::default() };
+        let udp = Request { ports: vec![("UDP".to_owned(), 80)], ..Request::default() };
         assert_eq!(keeps_apart(&on(80, None), &udp), None);
     }
 

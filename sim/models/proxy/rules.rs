@@ -33,7 +33,7 @@ fn rule(node: &NodeName, service: &Service, slices: &[&EndpointSlice]) -> Option
     }
     let key = ServiceKey::new(service.namespace().unwrap_or_default(), service.name_any());
     let of_service = |slice: &&&EndpointSlice| {
-        slice.metadata.namespace == service.metadata.namespace && slice.labels().get(SERVICE_NAME) == Some(&key.name)
+        slice.metadata.namespace == service.metadata.namespace && slice.labels().get(SERVICE_NAME).is_some_and(|name| **name == *key.name)
     };
     let slices: Vec<&EndpointSlice> = slices.iter().filter(of_service).copied().collect();
     let local = spec.external_traffic_policy.as_deref() == Some("Local");

@@ -299,7 +299,7 @@ async fn a_deployment_becomes_pods_endpoints_and_rules() {
     assert_eq!(legacy.subsets.expect("two pods")[0].addresses.as_ref().map(Vec::len), Some(2));
     for machine in cluster.machines.values() {
         let rules = machine.rules.borrow();
-        let web = rules.as_ref().and_then(|rules| rules.services.iter().find(|service| service.service.name == "web")).cloned();
+        let web = rules.as_ref().and_then(|rules| rules.services.iter().find(|service| &*service.service.name == "web")).cloned();
         assert_eq!(web.expect("a rule on each node").ports[0].internal().len(), 2);
     }
     let name = pods[0].name_any();

@@ -11,7 +11,7 @@ pub fn endpoint_slice(object: &ApiEndpointSlice) -> Option<EndpointSlice> {
     let meta = &object.metadata;
     let service = super::first_of(meta.labels.as_ref(), &[keys::SERVICE_NAME_LABEL])?;
     Some(EndpointSlice {
-        name: meta.name.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default().into(),
         service: ServiceKey::new(meta.namespace.clone().unwrap_or_default(), service),
         endpoints: object.endpoints.iter().map(endpoint).collect(),
     })

@@ -3,9 +3,9 @@
 //! The contract is PorterLB's (reference/porterlb-compat.md §2) with the decisions of design §5: `spec.loadBalancerClass` decides where it is
 //! set, `spec.loadBalancerIP` goes before the annotation. Which pool then serves it is the core's business.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use bellhop_core::by_family::ByFamily;
 use bellhop_core::name::ServiceKey;
 use bellhop_core::object::{Family, Protocol, Request, Service, ServiceStatus, TrafficPolicy};
 use bellhop_core::text;
@@ -48,7 +48,7 @@ fn opts_in(meta: &ObjectMeta, spec: &ServiceSpec) -> bool {
 fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
     let annotation = |keys: &[&str]| super::first_of(meta.annotations.as_ref(), keys);
     let in_spec = spec.load_balancer_ip.as_deref().map(str::trim).filter(|text| !text.is_empty());
-    let addresses = in_spec.or_else(|| annotation(&keys::ADDRESS)).map_or_else(|| Ok(BTreeMap::new()), addresses);
+    let addresses = in_spec.or_else(|| annotation(&keys::ADDRESS)).map_or_else(|| Ok(ByFamily::NONE), addresses);
     let ports = spec.ports.iter().flatten();
     Request {
         invalid_address: addresses.as_ref().err().cloned(),
@@ -65,8 +65,8 @@ fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
         families: spec.ip_families.iter().flatten().filter_map(|family| self::family(family)).collect(),
         all_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
         sharing_key: annotation(&[keys::ALLOW_SHARED_IP]).map(str::to_owned),
-        ports: ports.map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port)).collect::<BTreeSet<_>>(),
-        selector: spec.selector.clone().unwrap_or_default(),
+        ports: ports.map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port)).collect(),
+        selector: spec.selector.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
     }
 }
 
@@ -76,8 +76,8 @@ fn listed(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// One address, or one of each family; or what is wrong with the text.
-fn addresses(text: &str) -> Result<BTreeMap<Family, IpAddr>, String> {
-    let mut addresses = BTreeMap::new();
+fn addresses(text: &str) -> Result<ByFamily<IpAddr>, String> {
+    let mut addresses = ByFamily::NONE;
     for part in listed(text) {
         let address: IpAddr = part.parse().map_err(|_| format!("`{}` is not an IP address", text::quoted(part)))?;
         let family = Family::of(address);
@@ -149,7 +149,7 @@ mod tests {
             request_of(annotations, json!({"type": "LoadBalancer"}))
         };
         assert_eq!(of("porter"), of("openelb"));
-        assert_eq!(of("porter").addresses, BTreeMap::from([(Family::V4, [192, 0, 2, 7].into())]));
+        assert_eq!(of("porter").addresses, ByFamily::from_iter([(Family::V4, [192, 0, 2, 7].into())]));
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let annotations = json!({"lb.kubesphere.io/v1alpha1": "porter", "eip.porter.kubesphere.io/v1alpha1": "192.0.2.300"});
         let request = |spec| request_of(annotations.clone(), spec);
         let in_spec = request(json!({"type": "LoadBalancer", "loadBalancerIP": "192.0.2.9"}));
-        assert_eq!((in_spec.addresses.get(&Family::V4), in_spec.invalid_address), (Some(&[192, 0, 2, 9].into()), None));
+        assert_eq!((in_spec.addresses.get(Family::V4), in_spec.invalid_address), (Some(&[192, 0, 2, 9].into()), None));
         let in_annotation = request(json!({"type": "LoadBalancer", "loadBalancerIP": ""}));
         assert_eq!(in_annotation.invalid_address.as_deref(), Some("`192.0.2.300` is not an IP address"));
     }
@@ -193,7 +193,7 @@ mod tests {
         let request = request_of(annotations("192.0.2.9, fd00::9"), spec.clone());
         assert_eq!((request.families.as_slice(), request.all_families), (&[Family::V6, Family::V4][..], true));
         assert_eq!(request.pools, ["four".into(), "six".into()]);
-        assert_eq!(request.addresses.len(), 2);
+        assert_eq!(request.addresses.values().count(), 2);
         let twice = request_of(annotations("192.0.2.9,192.0.2.10"), spec);
         assert!(twice.invalid_address.is_some_and(|what| what.contains("both IPv4")) && twice.addresses.is_empty());
     }
@@ -205,8 +205,8 @@ mod tests {
             json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]}),
         );
         assert_eq!(request.sharing_key.as_deref(), Some("k"));
-        assert_eq!(request.ports, BTreeSet::from([("TCP".to_owned(), 53), ("UDP".to_owned(), 53)]));
-        assert_eq!(request.selector, BTreeMap::from([("app".to_owned(), "web".to_owned())]));
+        assert_eq!(request.ports, [("UDP".to_owned(), 53), ("TCP".to_owned(), 53)]);
+        assert_eq!(request.selector, [("app".to_owned(), "web".to_owned())]);
     }
 
     #[test]

@@ -15,18 +15,18 @@ pub(super) fn slots(request: &Request) -> Vec<Slot> {
     } else if request.addresses.is_empty() {
         vec![None]
     } else {
-        request.addresses.keys().copied().map(Some).collect()
+        request.addresses.iter().map(|(family, _)| Some(family)).collect()
     }
 }
 
 /// Whether a Service holds what it asks for in a slot.
 pub(super) fn fills(holding: &Holding, request: &Request, slot: Slot) -> bool {
-    let is_wanted = |(family, held): (&Family, &Held)| match request.addresses.get(family) {
+    let is_wanted = |(family, held): (Family, &Held)| match request.addresses.get(family) {
         Some(address) => *address == held.address,
         None => request.pools.is_empty() || request.pools.contains(&held.pool),
     };
     match slot {
-        Some(family) => holding.get_key_value(&family).is_some_and(is_wanted),
+        Some(family) => holding.get(family).is_some_and(|held| is_wanted((family, held))),
         None => holding.iter().any(is_wanted),
     }
 }
@@ -41,7 +41,7 @@ pub(super) fn precluded(request: &Request) -> Option<Refusal> {
     if let Some(what) = &request.invalid_address {
         return Some(refuse(reason::INVALID_ADDRESS, what.clone()));
     }
-    let unwanted = |(family, _): &(&Family, &IpAddr)| !request.families.is_empty() && !request.families.contains(family);
+    let unwanted = |(family, _): &(Family, &IpAddr)| !request.families.is_empty() && !request.families.contains(family);
     let (family, address) = request.addresses.iter().find(unwanted)?;
     Some(family_mismatch(&format!("{address} is {family}"), request))
 }
@@ -67,7 +67,7 @@ impl Allocation {
                 family_missing(family, &refusal)
             }
             Some(family) if several => Refusal {
-                optional: has_another && !request.addresses.contains_key(&family),
+                optional: has_another && request.addresses.get(family).is_none(),
                 message: format!("no {family} address: {}", refusal.message),
                 ..refusal
             },
@@ -77,7 +77,7 @@ impl Allocation {
     }
 
     fn choose_one(&self, service: &ServiceKey, request: &Request, slot: Slot, known: Known<'_>) -> Result<Held, Refusal> {
-        if let Some(address) = slot.and_then(|family| request.addresses.get(&family)) {
+        if let Some(address) = slot.and_then(|family| request.addresses.get(family)) {
             self.choose_named(service, *address, request, known)
         } else if request.pools.is_empty() {
             self.choose_any(service, slot, known)
@@ -116,7 +116,7 @@ impl Allocation {
         if let Some(first) = request.pools.first() {
             return Ok(request.pools.iter().find(has).unwrap_or(first).clone());
         }
-        let of_holders = self.users(address).iter().find_map(|user| Some(&self.held(user).get(&Family::of(address))?.pool));
+        let of_holders = self.users(address).iter().find_map(|user| Some(&self.held(user).get(Family::of(address))?.pool));
         let found = of_holders.filter(has).cloned().or_else(|| self.pool_of(address));
         let message = || format!("no Eip holds {address}: choose an address of an Eip, or make one that holds it");
         found.ok_or_else(|| refuse(reason::ADDRESS_OUTSIDE_POOL, message()))

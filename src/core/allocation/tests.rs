@@ -135,7 +135,7 @@ fn what_is_held_is_given_up_only_for_what_is_got() {
 
 #[test]
 fn asking_for_less_moves_nothing() {
-    let held = Holding::from([(V4, Held { pool: "lan".into(), address: address(91) })]);
+    let held = Holding::from_iter([(V4, Held { pool: "lan".into(), address: address(91) })]);
     assert!(Allocation::satisfies(&held, &Request::default()));
     assert!(Allocation::satisfies(&held, &ask(Some(address(91)), Some("elsewhere"))), "the address outranks the pool");
     assert!(!Allocation::satisfies(&held, &ask(None, Some("elsewhere"))));
@@ -276,7 +276,7 @@ fn a_selector_waits_for_the_namespaces_to_be_listed() {
 }
 
 fn sharing(port: i32, key: Option<&str>) -> Request {
-    let ports = BTreeSet::from([("TCP".to_owned(), port)]);
+    let ports = vec![("TCP".to_owned(), port)];
     Request { ports, sharing_key: key.map(str::to_owned), ..ask(Some(address(91)), None) }
 }
 
@@ -311,7 +311,7 @@ fn a_record_that_porterlb_left_of_two_services_at_one_address_stands_while_nothi
     let mut town = Town::new(&[("lan", "192.168.0.91", OPEN), ("elsewhere", "192.168.0.1-192.168.0.9", OPEN)]);
     for (name, port) in [("web", 80), ("tls", 443), ("web-too", 80)] {
         assert!(
-            town.got(name, &Request { pools: vec!["elsewhere".into()], ..Request { addresses: BTreeMap::new(), ..sharing(port, None) } })
+            town.got(name, &Request { pools: vec!["elsewhere".into()], ..Request { addresses: ByFamily::NONE, ..sharing(port, None) } })
                 .is_ok()
         );
         town.allocation.release(&service(name));

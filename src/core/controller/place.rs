@@ -1,6 +1,7 @@
 //! Which node carries a Service's addresses. Services that share an address are carried by one node, together with all else that each of them has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Carried, Controller, NodeName, ServiceKey, Subject, by_age};
 use crate::object::Endpoint;
@@ -50,8 +51,7 @@ impl Controller {
 
     /// Who carries a group: an endpoint of any of them will do, since under `Local` they select the same Pods.
     fn carrier(&mut self, group: &[ServiceKey], current: Option<&NodeName>) -> Carried {
-        let slices = group.iter().filter_map(|member| self.slices.get(member)).flat_map(BTreeMap::values);
-        let endpoints: Vec<&Endpoint> = slices.flatten().collect();
+        let endpoints: Vec<&Endpoint> = group.iter().flat_map(|member| self.endpoints(member)).collect();
         let oldest = group.first().and_then(|oldest| self.services.get(oldest)?.request.as_ref());
         let policy = oldest.map(|request| request.policy).unwrap_or_default();
         match placement::candidates(policy, &self.nodes, endpoints.into_iter(), self.ignore_exclude_label) {
@@ -60,6 +60,12 @@ impl Controller {
                 placement::choose(&nodes, current, &self.load, &mut self.rng).map_or_else(|| Carried::NoNode(current.cloned()), Carried::By)
             }
         }
+    }
+
+    /// The endpoints of a Service, slice by slice.
+    fn endpoints(&self, key: &ServiceKey) -> impl Iterator<Item = &Endpoint> {
+        let from_first = self.slices.range((key.clone(), Arc::default())..);
+        from_first.take_while(move |((service, _), _)| service == key).flat_map(|(_, endpoints)| endpoints)
     }
 
     /// Takes a Service off the node that carries it.
