@@ -14,6 +14,7 @@ pub mod arp;
 pub mod carriers;
 pub mod controller;
 pub mod desired;
+mod events;
 pub mod frame;
 pub mod groups;
 pub mod interface;

@@ -311,7 +311,7 @@ impl Replica {
 
     /// The next line for the log.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+        self.notices.pop_front().or_else(|| self.controller.poll_untold().map(Notice::Untold))
     }
 
     /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
