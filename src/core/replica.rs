@@ -518,5 +518,4 @@ fn pool_news(pool: &Pool, after: &PoolStatus) -> Option<Event> {
 }
 
 #[cfg(test)]
-#[path = "replica_tests.rs"]
 mod tests;
