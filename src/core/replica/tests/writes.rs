@@ -38,6 +38,18 @@ fn events_wait_behind_records() {
 }
 
 #[test]
+fn a_flood_of_events_is_cut_and_told_of_in_one_line() {
+    let mut bench = Bench::tutorial();
+    let subject = Subject::Service(ServiceKey::new("default", "porter-layer2-svc"));
+    (0..5000).for_each(|_| bench.replica.controller.tell(subject.clone(), false, event::NODE_CHANGED, String::new()));
+    let told = std::iter::from_fn(|| bench.replica.poll_event(bench.now)).count();
+    let untold: Vec<Notice> =
+        std::iter::from_fn(|| bench.replica.poll_notice()).filter(|notice| matches!(notice, Notice::Untold(_))).collect();
+    assert_eq!(untold, [Notice::Untold(5000 - told as u64)]);
+    assert!(told < 2000, "{told}");
+}
+
+#[test]
 fn a_write_under_way_whose_object_changes_again_keeps_no_timer_busy() {
     let mut bench = Bench::tutorial();
     bench.pass(Duration::from_secs(10));
