@@ -175,7 +175,8 @@ mod tests {
         let mut stream = TcpStream::connect(listener).await.expect("a connection");
         stream.write_all(format!("GET {page} HTTP/1.1\r\nhost: node\r\n\r\n").as_bytes()).await.expect("a request");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
+        // Well before strangers are ended by their time.
+        tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.expect("in time").expect("an answer");
         answer
     }
 
