@@ -58,9 +58,17 @@ fn chosen(names: &[String]) -> Result<Vec<Theme>> {
 }
 
 async fn play_both(options: &Options, themes: &[Theme], plane: Option<&ControlPlane>, kubeconfig: &Path) -> Result<bool> {
-    let real = Real { client: client(kubeconfig).await?, plane };
-    let ours = Ours(ApiServer::new(&Config { service_cidr_v6: Some((control_plane::SERVICES_V6, 112)), ..Config::default() }));
-    let heading = format!("ours: {}\nreal: {}", version(&ours.client()).await?, version(&real.client).await?);
+    let compact = || plane.map_or(Ok(false), |plane| plane.compact().map(|()| true).map_err(|error| format!("{error:#}")));
+    let real = Server { client: client(kubeconfig).await?, compact: Box::new(compact) };
+    let in_memory = ApiServer::new(&Config { service_cidr_v6: Some((control_plane::SERVICES_V6, 112)), ..Config::default() });
+    let ours = Server {
+        client: kube::Client::new(in_memory.client_service(ClientName::from("conformance")), "default"),
+        compact: Box::new(|| {
+            in_memory.compact();
+            Ok(true)
+        }),
+    };
+    let heading = format!("ours: {}\nreal: {}", version(&ours.client).await?, version(&real.client).await?);
     let folder = record::folder();
     let mut listed = listed(README);
     if !options.themes.is_empty() {
@@ -111,34 +119,4 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
 
 async fn version(client: &kube::Client) -> Result<String> {
     Ok(client.apiserver_version().await.context("the server says no version")?.git_version)
-}
-
-struct Ours(ApiServer);
-
-impl Server for Ours {
-    fn client(&self) -> kube::Client {
-        kube::Client::new(self.0.client_service(ClientName::from("conformance")), "default")
-    }
-
-    async fn compact(&self) -> Result<bool, String> {
-        self.0.compact();
-        Ok(true)
-    }
-}
-
-struct Real<'a> {
-    client: kube::Client,
-    /// What we started, if we did.
-    plane: Option<&'a ControlPlane>,
-}
-
-impl Server for Real<'_> {
-    fn client(&self) -> kube::Client {
-        self.client.clone()
-    }
-
-    async fn compact(&self) -> Result<bool, String> {
-        let Some(plane) = self.plane else { return Ok(false) };
-        plane.compact().map(|()| true).map_err(|error| format!("{error:#}"))
-    }
 }

@@ -25,13 +25,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 const STREAM: Duration = Duration::from_secs(5);
 
 /// A server to play against.
-#[expect(async_fn_in_trait, reason = "nobody needs the futures to be Send")]
-pub trait Server {
+pub struct Server<'a> {
     /// A client of it, with the rights of an administrator.
-    fn client(&self) -> kube::Client;
-
+    pub client: kube::Client,
     /// Forgets its history, as etcd's compaction does; `false` if nobody here can do that, and why it failed if somebody can.
-    async fn compact(&self) -> Result<bool, String>;
+    pub compact: Box<dyn Fn() -> Result<bool, String> + 'a>,
 }
 
 /// Why playing stopped. A refusal by the server is none: it is an answer.
@@ -58,9 +56,9 @@ pub enum Stopped {
 pub type Answers = Vec<(String, Option<Value>)>;
 
 /// Plays all calls of a theme.
-pub async fn play(server: &impl Server, theme: &Theme) -> Result<Answers, Stopped> {
+pub async fn play(server: &Server<'_>, theme: &Theme) -> Result<Answers, Stopped> {
     let namespace = format!("{PREFIX}-{}", theme.name);
-    let mut player = Player { client: server.client(), kept: BTreeMap::from([("ns".to_owned(), json!(namespace))]), namespace };
+    let mut player = Player { client: server.client.clone(), kept: BTreeMap::from([("ns".to_owned(), json!(namespace))]), namespace };
     let left = Leftovers::of(theme);
     player.begin(&left).await?;
     let answers = player.all(server, theme).await;
@@ -84,11 +82,11 @@ struct Answer {
 }
 
 impl Player {
-    async fn all(&mut self, server: &impl Server, theme: &Theme) -> Result<Answers, Stopped> {
+    async fn all(&mut self, server: &Server<'_>, theme: &Theme) -> Result<Answers, Stopped> {
         let (mut answers, mut compacted) = (Answers::new(), true);
         for call in &theme.calls {
             if call.compact {
-                compacted = server.compact().await.map_err(|why| Stopped::NotCompacted(call.name.clone(), why))?;
+                compacted = (server.compact)().map_err(|why| Stopped::NotCompacted(call.name.clone(), why))?;
                 continue;
             }
             // Without a compaction nothing after it means what it says.

@@ -1,6 +1,9 @@
 //! A trace, read back. Files come from anywhere, so each bound is said here and an error names its line.
 //!
-//! [`Reader`] hands records out one by one and holds only what later lines refer to: the last frames and the objects that are there.
+//! [`Reader`] hands records out one by one and holds only what later lines refer to: the last frames and the objects that are there. What a line's values should
+//! be is said in `read::value`.
+
+mod value;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -11,14 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellhop_core::time::Instant;
-use bellhop_fabric::{FRAME_LENGTH_MAX, Frame};
+use bellhop_fabric::Frame;
 use serde_json::Value;
 
 use super::header::Header;
 use super::merge;
 use super::numbers::FRAMES_HELD;
 use super::places::{MachineIndex, NicIndex, SwitchIndex};
-use super::record::{Action, EchoOutcome, Numbered, ObjectKey, Place, ProgramChange, Record, Request, What, Write};
+use super::record::{Action, EchoOutcome, Numbered, ObjectKey, Place, Record, Request, What, Write};
+use value::{bytes, change, flag, index, named, number, object_key, optional, parsed, small, text};
 
 /// The longest line: the first one, with a scenario (256 KiB at most) and its manifests; an object of the API is at most 1.5 MiB (etcd's limit).
 const LINE_MAX: u64 = 8 * 1024 * 1024;
@@ -339,65 +343,4 @@ impl Reader {
     fn switch(&self, value: &Value) -> Result<SwitchIndex, String> {
         named(&self.places.switches, value, "switch").map(SwitchIndex)
     }
-}
-
-fn named(names: &BTreeMap<String, usize>, value: &Value, key: &str) -> Result<usize, String> {
-    let name = value[key].as_str().ok_or_else(|| format!("`{key}`: expected a text"))?;
-    names.get(name).copied().ok_or_else(|| format!("`{key}`: the first line knows no {name}"))
-}
-
-fn number(value: &Value, key: &str) -> Result<u64, String> {
-    value[key].as_u64().ok_or_else(|| format!("`{key}`: expected a whole number"))
-}
-
-/// A number of fewer bits.
-fn small<N: TryFrom<u64>>(value: &Value, key: &str) -> Result<N, String> {
-    N::try_from(number(value, key)?).map_err(|_| format!("`{key}`: the number is too large"))
-}
-
-fn index(value: &Value, key: &str) -> Result<usize, String> {
-    small(value, key)
-}
-
-fn flag(value: &Value, key: &str) -> Result<bool, String> {
-    value[key].as_bool().ok_or_else(|| format!("`{key}`: expected true or false"))
-}
-
-fn text(value: &Value, key: &str) -> Result<String, String> {
-    value[key].as_str().map(str::to_owned).ok_or_else(|| format!("`{key}`: expected a text"))
-}
-
-fn optional(value: &Value, key: &str) -> Result<Option<String>, String> {
-    if value[key].is_null() { Ok(None) } else { text(value, key).map(Some) }
-}
-
-fn parsed<T: std::str::FromStr>(value: &Value, key: &str) -> Result<T, String> {
-    let text = value[key].as_str().ok_or_else(|| format!("`{key}`: expected a text"))?;
-    text.parse().map_err(|_| format!("`{key}`: `{text}` is not what stands there: expected an address"))
-}
-
-fn object_key(value: &Value) -> Result<ObjectKey, String> {
-    Ok(ObjectKey { resource: text(value, "resource")?, namespace: text(value, "namespace")?, name: text(value, "name")? })
-}
-
-fn change(value: &Value) -> Result<ProgramChange, String> {
-    Ok(match value["change"].as_str() {
-        Some("started") => ProgramChange::Started,
-        Some("ended") => ProgramChange::Ended,
-        Some("failed") => ProgramChange::Failed(text(value, "words")?),
-        Some("killed") => ProgramChange::Killed,
-        Some("frozen") => ProgramChange::Frozen,
-        Some("thawed") => ProgramChange::Thawed,
-        _ => return Err("`change`: expected started, ended, failed, killed, frozen or thawed".to_owned()),
-    })
-}
-
-fn bytes(hex: &str) -> Result<Vec<u8>, String> {
-    let wrong = || "`bytes`: expected pairs of hexadecimal digits".to_owned();
-    if hex.len() > 2 * FRAME_LENGTH_MAX {
-        return Err(format!("`bytes`: longer than a frame of {FRAME_LENGTH_MAX} bytes"));
-    }
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = hex.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect::<Option<_>>().ok_or_else(wrong)
 }

@@ -1,10 +1,14 @@
 //! What was so at one moment for one address, and what led there: the facts behind `explain`, and behind a promise that was broken.
 //!
 //! One walk over the records, from the beginning to the moment (and on, for what became of requests that were sent before it). The API's side is
-//! in `story::objects`, the list of what mattered lately in `story::chronicle`. It judges nothing and prints nothing.
+//! in `story::objects`, the network's in `story::wire`, what is wrong in `story::trouble`, what clients get in `story::probes`, the list of what mattered lately in
+//! `story::chronicle`. It judges nothing and prints nothing.
 
 mod chronicle;
 mod objects;
+mod probes;
+mod trouble;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,16 +16,17 @@ use std::time::Duration;
 
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
-use bellhop_fabric::{Frame, Operation};
 
 pub(super) use objects::ingress;
 pub use objects::{Endpoint, Held, Leader, NodeFacts, Told, Waiting};
 
 use super::header::Header;
-use super::places::{MachineIndex, NicIndex, Places};
-use super::record::{Action, EchoOutcome, ProgramChange, Record, Request, What};
+use super::record::{Action, Record, What};
 use chronicle::Chronicle;
 use objects::Objects;
+use probes::Probes;
+use trouble::{Faults, Requests};
+use wire::Wire;
 
 /// How far back the chronicle goes.
 pub const LATELY: Duration = Duration::from_secs(10);
@@ -217,214 +222,5 @@ impl Story {
             }
         }
         found.into_iter().collect()
-    }
-}
-
-/// What the network and its machines show.
-#[derive(Default)]
-struct Wire {
-    said: Option<Said>,
-    tables: BTreeMap<String, Entry>,
-    without_power: BTreeMap<String, Instant>,
-    idle: BTreeMap<String, (Idle, Instant)>,
-}
-
-impl Wire {
-    fn add(&mut self, places: &Places, address: IpAddr, record: &Record) {
-        let at = record.at;
-        match &record.what {
-            What::Sent { nic, frame, by_bellhop } => {
-                if let Some((mac, to)) = names(&frame.bytes, address) {
-                    let (by, source) = (places.machine_of(*nic).to_owned(), frame.bytes.source());
-                    self.said = Some(Said { at, by, by_bellhop: *by_bellhop, source, mac, to });
-                }
-            }
-            What::Neighbor { nic, address: of, state, mac } if *of == address && is_client(places, *nic) => {
-                let machine = places.machine_of(*nic).to_owned();
-                let entry = Entry { since: at, state: state.clone(), mac: *mac };
-                self.tables.insert(machine, entry);
-            }
-            What::Power { machine, on: false } => drop(self.without_power.insert(places.machine(*machine).to_owned(), at)),
-            What::Power { machine, on: true } => drop(self.without_power.remove(places.machine(*machine))),
-            What::Program { program, change } => {
-                let Some(machine) = program.strip_prefix("bellhop ") else { return };
-                let idle = match change {
-                    ProgramChange::Started | ProgramChange::Thawed => None,
-                    ProgramChange::Killed => Some(Idle::Killed),
-                    ProgramChange::Ended | ProgramChange::Failed(_) => Some(Idle::Ended),
-                    ProgramChange::Frozen => Some(Idle::Frozen),
-                };
-                self.idle.remove(machine);
-                self.idle.extend(idle.map(|idle| (machine.to_owned(), (idle, at))));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// At which MAC a frame says that the address is, and to whom (`None`: to all): an ARP reply, an announcement, or a neighbor advertisement.
-fn names(frame: &Frame, address: IpAddr) -> Option<(MacAddr, Option<IpAddr>)> {
-    if let Some(arp) = frame.arp() {
-        let says = IpAddr::V4(arp.sender_ip) == address && (arp.operation == Operation::Reply || arp.sender_ip == arp.target_ip);
-        return says.then(|| (arp.sender_mac, (arp.target_ip != arp.sender_ip).then_some(arp.target_ip.into())));
-    }
-    let ndp = frame.ndp().filter(|ndp| ndp.advertises && IpAddr::V6(ndp.target) == address)?;
-    Some((ndp.mac.unwrap_or_else(|| frame.source()), (!ndp.destination.is_multicast()).then_some(ndp.destination.into())))
-}
-
-/// Whether a frame asks at which MAC the address is.
-fn asks(frame: &Frame, address: IpAddr) -> bool {
-    let by_arp = frame.arp().is_some_and(|arp| arp.operation == Operation::Request && IpAddr::V4(arp.target_ip) == address);
-    by_arp || frame.ndp().is_some_and(|ndp| !ndp.advertises && IpAddr::V6(ndp.target) == address)
-}
-
-/// Whether a NIC is a client's: what nodes remember of a Service's address says nothing of clients.
-fn is_client(places: &Places, nic: NicIndex) -> bool {
-    places.nics.get(nic.0).and_then(|nic| places.machines.get(nic.machine.0)).is_some_and(|machine| !machine.is_node)
-}
-
-/// Faults that are on.
-#[derive(Default)]
-struct Faults {
-    on: Vec<(Instant, Action)>,
-}
-
-/// What ends what.
-const ENDS: [(&str, &[&str]); 4] = [
-    ("power-on", &["power-off"]),
-    ("nic-up", &["nic-down"]),
-    ("start-bellhop", &["kill-bellhop", "stop-bellhop"]),
-    ("api-up", &["api-down"]),
-];
-/// What people type and what is over at once; everything else lasts until something ends it.
-const NO_FAULTS: [&str; 7] = ["run", "edit", "ping", "curl", "restart-bellhop", "set-mac", "die-at-write"];
-
-impl Faults {
-    fn add(&mut self, record: &Record) {
-        match &record.what {
-            What::Action(action) => match ENDS.iter().find(|(kind, _)| *kind == action.kind) {
-                Some((_, ended)) => self.on.retain(|(_, on)| !(ended.contains(&on.kind.as_str()) && on.machine == action.machine)),
-                None if NO_FAULTS.contains(&action.kind.as_str()) => {}
-                None => self.on.push((record.at, action.clone())),
-            },
-            What::FaultOver { words } => {
-                // The oldest of this name.
-                if let Some(index) = self.on.iter().position(|(_, on)| on.words.contains(words.as_str())) {
-                    self.on.remove(index);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Requests to the API that fail.
-#[derive(Default)]
-struct Requests {
-    refused: BTreeMap<String, Refused>,
-}
-
-impl Requests {
-    fn add(&mut self, record: &Record) {
-        let What::Request(Request { client, outcome, .. }) = &record.what else { return };
-        // A conflict or an object that is not there is an answer like any other; these say that the server is not well.
-        let is_failure = outcome.parse::<u16>().map_or(true, |status| status == 429 || status >= 500);
-        if !is_failure {
-            self.refused.remove(client);
-            return;
-        }
-        let refused = self.refused.entry(client.clone()).or_insert(Refused { since: record.at, count: 0, outcome: String::new() });
-        refused.count += 1;
-        refused.outcome.clone_from(outcome);
-    }
-}
-
-/// When a request was sent, and when its answer came; or why none did, in curl's words.
-type Asked = (Instant, Result<Instant, Option<String>>);
-
-/// Requests of clients, by when they were sent.
-#[derive(Default)]
-struct Probes {
-    /// When each was sent and when its answer came, or why none did.
-    requests: BTreeMap<(String, Probing), Vec<Asked>>,
-}
-
-impl Probes {
-    fn add(&mut self, places: &Places, address: IpAddr, until: Instant, record: &Record) {
-        let name = |machine: &MachineIndex| places.machine(*machine).to_owned();
-        match &record.what {
-            What::Echo { machine, to, sent, outcome, .. } if *to == address && *sent <= until => {
-                let result = match outcome {
-                    EchoOutcome::Answered { round_trip, .. } if *sent + *round_trip <= until => Ok(*sent + *round_trip),
-                    _ => Err(None),
-                };
-                self.requests.entry((name(machine), Probing::Ping)).or_default().push((*sent, result));
-            }
-            What::Curl { machine, to: (to, _), started, result } if *to == address && *started <= until => {
-                let result = match result {
-                    Ok(_) if record.at <= until => Ok(record.at),
-                    Err(why) if record.at <= until => Err(Some(why.clone())),
-                    _ => Err(None),
-                };
-                self.requests.entry((name(machine), Probing::Curl)).or_default().push((*started, result));
-            }
-            _ => {}
-        }
-    }
-
-    /// Sorted by when they were sent; what is younger than a round trip at the moment has had no time.
-    fn sorted(&self, until: Instant) -> BTreeMap<&(String, Probing), Vec<&Asked>> {
-        /// A request that is on its way at the moment says nothing yet: a LAN's round trip is far below.
-        const ON_ITS_WAY: Duration = Duration::from_millis(10);
-        let mut sorted = BTreeMap::new();
-        for (key, requests) in &self.requests {
-            let mut requests: Vec<_> = requests.iter().filter(|(sent, result)| result.is_ok() || *sent + ON_ITS_WAY <= until).collect();
-            requests.sort_by_key(|(sent, _)| *sent);
-            sorted.insert(key, requests);
-        }
-        sorted
-    }
-
-    fn summary(&self, until: Instant) -> BTreeMap<(String, Probing), Probe> {
-        let mut probes = BTreeMap::new();
-        for (key, requests) in self.sorted(until) {
-            let mut probe = Probe::default();
-            for (sent, result) in requests {
-                match result {
-                    Ok(answer) => probe = Probe { answered: Some(*answer), ..Probe::default() },
-                    Err(why) => {
-                        let (first, count) = probe.unanswered.unwrap_or((*sent, 0));
-                        probe.unanswered = Some((first, count + 1));
-                        probe.failure = why.clone();
-                    }
-                }
-            }
-            probes.insert(key.clone(), probe);
-        }
-        probes
-    }
-
-    /// When answers began and stopped lately.
-    fn turns(&self, address: IpAddr, until: Instant) -> Vec<(Instant, String)> {
-        let mut turns = Vec::new();
-        for ((machine, probing), requests) in self.sorted(until) {
-            let verb = if *probing == Probing::Ping { "ping" } else { "curl" };
-            let (mut before, mut ever) = (None, false);
-            for (sent, result) in requests {
-                match (before, result) {
-                    (None | Some(true), Err(_)) => {
-                        turns.push((*sent, format!("{machine}'s {verb} of {address} gets no answer from here on.")))
-                    }
-                    (None | Some(false), Ok(answer)) => {
-                        turns.push((*answer, format!("{machine}'s {verb} of {address} is answered{}.", if ever { " again" } else { "" })))
-                    }
-                    _ => {}
-                }
-                before = Some(result.is_ok());
-                ever |= result.is_ok();
-            }
-        }
-        turns.retain(|(at, _)| *at + LATELY >= until && *at <= until);
-        turns
     }
 }

@@ -215,7 +215,7 @@ async fn serve(options: RunOptions) -> anyhow::Result<()> {
         biased;
         result = crate::run(config, env) => result,
         result = system::cancel_at_signal(shutdown) => result,
-        result = http::serve(metrics, probes, observer) => result,
+        never = http::serve(metrics, probes, observer) => match never {},
     }
 }
 

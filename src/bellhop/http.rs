@@ -2,9 +2,10 @@
 //!
 //! Every answer asks the program itself, so that `/healthz` says that its loop turns and not merely that a socket is open.
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -13,7 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 
+use crate::connections;
 use crate::metrics::{self, Health, Observer};
 
 /// A loop that does not turn within this time is stuck. Kubernetes' probes wait one second by default.
@@ -22,17 +25,17 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(800);
 /// OpenMetrics, which Prometheus asks for; its text is what `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves `/metrics` on one socket and `/healthz` and `/readyz` on the other, until dropped.
-pub async fn serve(metrics: TcpListener, probes: TcpListener, observer: Observer) -> anyhow::Result<()> {
-    let metrics_router = Router::new().route("/metrics", get(metrics_text)).with_state(observer.clone());
+/// Serves `/metrics` on one socket and `/healthz` and `/readyz` on the other, until dropped. Each has bounds of its own: who scrapes takes nothing from the probes.
+pub async fn serve(metrics: TcpListener, probes: TcpListener, observer: Observer) -> Infallible {
+    let metrics_router = Router::new().route("/metrics", get(metrics_text)).with_state(Arc::new(Mutex::new(observer.clone())));
     let probe_router =
         Router::new().route("/healthz", get(healthz)).route("/livez", get(healthz)).route("/readyz", get(readyz)).with_state(observer);
-    let metrics = async { axum::serve(metrics, metrics_router).await.context("failed to serve metrics") };
-    let probes = async { axum::serve(probes, probe_router).await.context("failed to serve probes") };
-    futures::future::try_join(metrics, probes).await.map(drop)
+    futures::future::join(connections::serve(metrics, metrics_router), connections::serve(probes, probe_router)).await.0
 }
 
-async fn metrics_text(State(observer): State<Observer>) -> Response {
+/// One scrape at a time, since each is a look at all Services: so a probe waits behind one at the most.
+async fn metrics_text(State(observer): State<Arc<Mutex<Observer>>>) -> Response {
+    let observer = observer.lock().await;
     let snapshot = tokio::time::timeout(ANSWER_LIMIT, observer.observe()).await.ok().flatten();
     match snapshot.and_then(|snapshot| metrics::text(snapshot).ok()) {
         Some(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
@@ -108,6 +111,9 @@ fn answer(endpoint: &str, asked: &Asked, checks: &[Check]) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
 
     async fn said(response: Response) -> (u16, String) {
@@ -162,5 +168,45 @@ mod tests {
         let (observer, _questions) = Observer::new();
         let text = "[+]ping ok\n[-]loop failed: no answer within 800 ms\nhealthz check failed\n";
         assert_eq!(said(healthz(State(observer), verbose(false)).await).await, (500, text.to_owned()));
+    }
+
+    /// What a GET of this page is answered.
+    async fn fetch(listener: std::net::SocketAddr, page: &str) -> String {
+        let mut stream = TcpStream::connect(listener).await.expect("a connection");
+        stream.write_all(format!("GET {page} HTTP/1.1\r\nhost: node\r\n\r\n").as_bytes()).await.expect("a request");
+        let mut answer = String::new();
+        // Well before strangers are ended by their time.
+        tokio::time::timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await.expect("in time").expect("an answer");
+        answer
+    }
+
+    #[tokio::test]
+    async fn strangers_on_both_sockets_keep_neither_prometheus_nor_the_kubelet_out() {
+        let (observer, mut questions) = Observer::new();
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let (metrics, probes) = (listen().await, listen().await);
+        let [metrics_at, probes_at] = [&metrics, &probes].map(|listener| listener.local_addr().expect("an address"));
+        let program = async {
+            while let Some(question) = questions.recv().await {
+                match question {
+                    metrics::Observation::Health(asker) => asker.send(Health::default()).expect("somebody waits"),
+                    metrics::Observation::Snapshot(asker) => asker.send(metrics::Snapshot::default()).expect("somebody waits"),
+                }
+            }
+        };
+        let visitors = async {
+            let mut strangers = Vec::new();
+            for address in [metrics_at, probes_at].repeat(4 * connections::CONNECTIONS_MAX) {
+                strangers.push(TcpStream::connect(address).await.expect("a connection"));
+            }
+            let (scraped, probed) = (fetch(metrics_at, "/metrics").await, fetch(probes_at, "/healthz").await);
+            assert!(scraped.starts_with("HTTP/1.1 200 OK") && scraped.ends_with("# EOF\n"), "{scraped}");
+            assert!(probed.starts_with("HTTP/1.1 200 OK") && probed.ends_with("ok"), "{probed}");
+        };
+        tokio::select! {
+            never = serve(metrics, probes, observer) => match never {},
+            () = program => unreachable!("somebody may ask"),
+            () = visitors => {}
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod cli;
+mod connections;
 pub mod env;
 mod event;
 pub mod http;

@@ -331,7 +331,7 @@ impl Program {
 
 fn log(notice: &Notice) {
     match notice {
-        Notice::Link(_, Err(_)) | Notice::Group(..) => tracing::warn!("{notice}"),
+        Notice::Link(_, Err(_)) | Notice::Group(..) | Notice::Untold(_) => tracing::warn!("{notice}"),
         _ => tracing::info!("{notice}"),
     }
 }

@@ -14,13 +14,14 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::allocation::{Allocation, Held, Known, Refusal, Reserved};
+use crate::events::Events;
 use crate::name::{NodeName, PoolName, ServiceKey};
 use crate::namespaces::Namespaces;
 use crate::object::{Endpoint, EndpointSlice, Event, Kind, Namespace, Node, Pool, PoolStatus, Service, Subject, Version};
@@ -95,7 +96,7 @@ pub struct Controller {
     /// Something was freed or opened since: whoever waits may try again.
     offer_changed: bool,
     touched: BTreeSet<Subject>,
-    events: VecDeque<Event>,
+    events: Events,
 }
 
 impl Controller {
@@ -130,7 +131,7 @@ impl Controller {
             waiting: BTreeSet::new(),
             offer_changed: false,
             touched: BTreeSet::new(),
-            events: VecDeque::new(),
+            events: Events::default(),
         }
     }
 
@@ -344,7 +345,12 @@ impl Controller {
 
     /// The next Event to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop()
+    }
+
+    /// How many Events were given up in a flood that is over.
+    pub fn poll_untold(&mut self) -> Option<u64> {
+        self.events.take_dropped()
     }
 
     /// Whether a Service waits for an address that it must have.
@@ -419,7 +425,7 @@ impl Controller {
 
     /// Tells an Event, if it leads.
     pub fn tell(&mut self, subject: Subject, warning: bool, reason: &'static str, message: String) {
-        self.events.push_back(Event { subject, warning, reason, message });
+        self.events.push(Event { subject, warning, reason, message });
     }
 }
 

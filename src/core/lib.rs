@@ -15,6 +15,7 @@ pub mod by_family;
 pub mod carriers;
 pub mod controller;
 pub mod desired;
+mod events;
 pub mod frame;
 pub mod groups;
 pub mod interface;

@@ -37,6 +37,8 @@ pub enum Notice {
     Link(InterfaceName, Result<(), LinkError>),
     /// A NIC does not listen to an IPv6 group: who asks for addresses in it may not be heard. Told once until all is joined.
     Group(InterfaceName, Ipv6Addr, LinkError),
+    /// So many Events were not told, because there were too many at once.
+    Untold(u64),
 }
 
 impl fmt::Display for Notice {
@@ -57,6 +59,9 @@ impl fmt::Display for Notice {
             Self::Link(_, Err(error)) => write!(f, "{error}"),
             Self::Group(interface, group, error) => {
                 write!(f, "group {group} is not joined on {interface}, so that some may ask in vain for an IPv6 address there: {error}")
+            }
+            Self::Untold(count) => {
+                write!(f, "{count} Events were not told, there were too many at once; the conditions on the objects say what is so")
             }
         }
     }

@@ -311,7 +311,7 @@ impl Replica {
 
     /// The next line for the log.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+        self.notices.pop_front().or_else(|| self.controller.poll_untold().map(Notice::Untold))
     }
 
     /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
@@ -528,5 +528,4 @@ fn pool_news(pool: &Pool, after: &PoolStatus) -> Option<Event> {
 }
 
 #[cfg(test)]
-#[path = "replica_tests.rs"]
 mod tests;

@@ -18,10 +18,9 @@ pub(super) fn mentions(expression: &IdedExpr, name: &str) -> bool {
     }
 }
 
-/// Refuses what no server could evaluate.
-pub(super) fn check(program: &IdedExpr, node: &Node, optional_old: bool) -> Result<(), String> {
-    let names = vec![("self".to_owned(), Some(node)), ("oldSelf".to_owned(), Some(node).filter(|_| !optional_old))];
-    let shape = walk(program, &names)?;
+/// Refuses a rule that this server could not evaluate, and one that is no truth.
+pub(super) fn rule(program: &IdedExpr, node: &Node, optional_old: bool) -> Result<(), String> {
+    let shape = known(program, node, optional_old)?;
     let no_truth = match &program.expr {
         Expr::Literal(literal) => !matches!(literal, LiteralValue::Boolean(_)),
         Expr::List(_) | Expr::Map(_) => true,
@@ -32,6 +31,23 @@ pub(super) fn check(program: &IdedExpr, node: &Node, optional_old: bool) -> Resu
         _ => shape.is_some_and(|node| !node.types.is_empty() && !node.is_boolean()),
     };
     if no_truth { Err("cel expression must evaluate to a bool".to_owned()) } else { Ok(()) }
+}
+
+/// The same of a `messageExpression`, which is a text.
+pub(super) fn message(program: &IdedExpr, node: &Node, optional_old: bool) -> Result<(), String> {
+    let shape = known(program, node, optional_old)?;
+    let no_text = match &program.expr {
+        Expr::Literal(literal) => !matches!(literal, LiteralValue::String(_)),
+        Expr::List(_) | Expr::Map(_) => true,
+        _ => shape.is_some_and(|node| !node.types.is_empty() && node.types.iter().all(|kind| kind != "string")),
+    };
+    if no_text { Err("messageExpression must evaluate to a string".to_owned()) } else { Ok(()) }
+}
+
+/// Refuses names, functions, fields and literals that are not there.
+fn known<'a>(program: &IdedExpr, node: &'a Node, optional_old: bool) -> Result<Known<'a>, String> {
+    let names = vec![("self".to_owned(), Some(node)), ("oldSelf".to_owned(), Some(node).filter(|_| !optional_old))];
+    walk(program, &names)
 }
 
 fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
@@ -53,6 +69,15 @@ fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
 }
 
 fn walk<'a>(expression: &IdedExpr, names: &[(String, Known<'a>)]) -> Result<Known<'a>, String> {
+    let shape = shape(expression, names)?;
+    // On a real server its value is a timestamp, a duration or bytes. As the text that it is here, an order would be another.
+    match shape.and_then(Node::untextual_format) {
+        Some(format) => Err(format!("a value of the format '{format}' is not supported here in a rule")),
+        None => Ok(shape),
+    }
+}
+
+fn shape<'a>(expression: &IdedExpr, names: &[(String, Known<'a>)]) -> Result<Known<'a>, String> {
     match &expression.expr {
         Expr::Ident(name) => {
             let known = names.iter().rev().find(|(known, _)| known == name);
@@ -72,16 +97,18 @@ fn walk<'a>(expression: &IdedExpr, names: &[(String, Known<'a>)]) -> Result<Know
             parts.into_iter().try_for_each(|part| walk(part, &names).map(drop)).map(|()| None)
         }
         Expr::Struct(_) | Expr::Unspecified => Err("unsupported expression".to_owned()),
-        Expr::Literal(LiteralValue::UInt(_) | LiteralValue::Bytes(_)) => Err("unsupported literal".to_owned()),
+        Expr::Literal(LiteralValue::UInt(number)) => Err(format!("unsupported literal {}u", number.inner())),
+        Expr::Literal(LiteralValue::Bytes(_)) => Err("unsupported literal of bytes".to_owned()),
         _ => children(expression).into_iter().try_for_each(|child| walk(child, names).map(drop)).map(|()| None),
     }
 }
 
 fn walk_call<'a>(call: &CallExpr, names: &[(String, Known<'a>)]) -> Result<Known<'a>, String> {
     let name = call.func_name.as_str();
-    if !functions::is_known(name, call.target.is_some()) {
-        return Err(format!("undeclared reference to '{name}' (in container '')"));
-    }
+    // What stands inside first: `timestamp` says more than what it is asked for.
     let shapes = call.target.as_deref().into_iter().chain(&call.args).map(|child| walk(child, names)).collect::<Result<Vec<_>, _>>()?;
+    if !functions::is_known(name, call.target.is_some()) {
+        return Err(format!("undeclared reference to '{name}' (in container ''), or a function that is not supported here"));
+    }
     Ok(if name == "_[_]" { shapes.first().copied().flatten().and_then(Node::element) } else { None })
 }

@@ -2,8 +2,8 @@
 //!
 //! The `cel` crate parses; evaluating is ours ([`eval`]): the crate's maps are hashed by entropy of the system, and this server gives the same
 //! answers in every run. What a rule may use is the standard language and the functions in [`functions`]; a rule that uses anything else is
-//! refused with its CRD ([`check`]). **Not there:** `uint`, bytes, durations, timestamps, quantities, `url`, `format`, cost estimates, and types beyond
-//! what a schema says of fields. Read "Common Expression Language in Kubernetes" first.
+//! refused with its CRD ([`check`]), by name. **Not there:** `uint`, bytes, durations, timestamps (and fields whose format makes them one), quantities,
+//! `url`, `format`, cost estimates, and types beyond what a schema says of fields. Read "Common Expression Language in Kubernetes" first.
 
 mod check;
 mod eval;
@@ -116,15 +116,20 @@ impl Rule {
 pub(crate) fn refuse(schema: &Json, path: &str) -> Vec<FieldError> {
     let node = Node::read(schema, true);
     let rules = schema.get("x-kubernetes-validations").and_then(Json::as_array).into_iter().flatten();
-    let wrong = rules.enumerate().filter_map(|(index, rule)| {
-        let path = format!("{path}.x-kubernetes-validations[{index}].rule");
-        if text(rule, &["rule"]).trim().is_empty() {
-            return Some(FieldError::required(path, "rule is not specified"));
-        }
-        let checked = Rule::read(rule).and_then(|compiled| check::check(&compiled.program, &node, compiled.optional_old));
-        checked.err().map(|why| FieldError::invalid(path, rule, format!("compilation failed: {why}")))
-    });
-    wrong.collect()
+    rules.enumerate().flat_map(|(index, rule)| refuse_rule(rule, &node, &format!("{path}.x-kubernetes-validations[{index}]"))).collect()
+}
+
+fn refuse_rule(rule: &Json, node: &Node, path: &str) -> Vec<FieldError> {
+    if text(rule, &["rule"]).trim().is_empty() {
+        return vec![FieldError::required(format!("{path}.rule"), "rule is not specified")];
+    }
+    let optional_old = rule["optionalOldSelf"] == true;
+    let wrong = |key: &str, said: &str, check: fn(&IdedExpr, &Node, bool) -> Result<(), String>| {
+        let checked = parse(text(rule, &[key])).and_then(|program| check(&program, node, optional_old));
+        checked.err().map(|why| FieldError::invalid(format!("{path}.{key}"), rule, format!("{said} failed: {why}")))
+    };
+    let message = rule.get("messageExpression").and_then(|_| wrong("messageExpression", "messageExpression compilation", check::message));
+    wrong("rule", "compilation", check::rule).into_iter().chain(message).collect()
 }
 
 fn parse(source: &str) -> Result<IdedExpr, String> {
@@ -187,24 +192,56 @@ mod tests {
         );
     }
 
+    /// What is said of a schema with this rule.
+    fn refused(rule: &Json) -> Vec<String> {
+        let properties = json!({
+            "a": {"type": "string"}, "n": {"type": "integer"}, "since": {"type": "string", "format": "date-time"},
+            "times": {"type": "array", "items": {"type": "string", "format": "duration"}},
+        });
+        let schema = json!({"type": "object", "properties": properties, "x-kubernetes-validations": [rule]});
+        refuse(&schema, "s").iter().map(FieldError::sentence).collect()
+    }
+
     #[test]
     fn a_rule_over_what_there_is_not_is_refused_with_its_crd() {
-        let refused = |rule: &str| {
-            refuse(&json!({"type": "object", "properties": {"a": {"type": "string"}}, "x-kubernetes-validations": [{"rule": rule}]}), "s")
-                .len()
-        };
-        assert_eq!(refused("self.a == 'x'"), 0);
-        for rule in [
-            "self.b == 'x'",
-            "invented(self.a)",
-            "self.a ==",
-            "self.a + 'x'",
-            "other.a == 'x'",
-            "self.a.quantity() == 1",
-            "type(self.a) == 'x'",
-            "",
+        assert_eq!(refused(&json!({"rule": "self.a == 'x'"})), [""; 0]);
+        for rule in ["self.b == 'x'", "self.a ==", "self.a + 'x'", "other.a == 'x'", ""] {
+            assert_eq!(refused(&json!({"rule": rule})).len(), 1, "{rule}");
+        }
+    }
+
+    #[test]
+    fn what_a_real_server_has_and_this_one_has_not_is_refused_by_name() {
+        for (rule, name) in [
+            ("invented(self.a)", "'invented'"),
+            ("type(self.a) == string", "'type'"),
+            ("duration('1h') > duration(self.a)", "'duration'"),
+            ("timestamp(self.a).getHours() < 5", "'timestamp'"),
+            ("self.a.isLessThan(quantity('1Gi'))", "'quantity'"),
+            ("true || isQuantity(self.a)", "'isQuantity'"),
+            ("self.n == 1 ? true : url(self.a).getHost() == 'x'", "'url'"),
+            ("[1, 2].all(n, uint(n) > uint(0))", "'uint'"),
+            ("self.n > 5u", "5u"),
+            ("b'x' == b'x'", "bytes"),
+            ("has(self.since) && self.since > '2026'", "'date-time'"),
+            ("self.times.all(time, time != '0s')", "'duration'"),
+            ("self.times[0] != '0s'", "'duration'"),
         ] {
-            assert_eq!(refused(rule), 1, "{rule}");
+            let said = refused(&json!({"rule": rule})).join(" ");
+            assert!(said.starts_with("s.x-kubernetes-validations[0].rule: ") && said.contains(name), "{rule}: {said}");
+        }
+        assert_eq!(refused(&json!({"rule": "has(self.since) && self.times.size() < 3"})), [""; 0], "their values are not asked for");
+    }
+
+    #[test]
+    fn a_message_that_could_never_be_computed_is_refused_with_its_crd() {
+        let message = |message: &str| refused(&json!({"rule": "self.a == 'x'", "messageExpression": message})).join(" ");
+        assert_eq!(message("'it is ' + self.a"), "");
+        for (wrong, why) in
+            [("'it is ' + self.b", "'b'"), ("format(self.a)", "'format'"), ("1", "string"), ("self.n", "string"), ("'", "compilation")]
+        {
+            let said = message(wrong);
+            assert!(said.starts_with("s.x-kubernetes-validations[0].messageExpression: ") && said.contains(why), "{wrong}: {said}");
         }
     }
 

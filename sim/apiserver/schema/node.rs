@@ -137,6 +137,12 @@ impl Node {
         self.types.iter().any(|kind| kind == "boolean")
     }
 
+    /// The format that makes of a text something else where a rule asks for it (apiextensions `model.SchemaDeclType`).
+    pub(crate) fn untextual_format(&self) -> Option<&str> {
+        let is_text = self.types.iter().any(|kind| kind == "string");
+        Some(self.format.as_str()).filter(|format| is_text && matches!(*format, "byte" | "date" | "date-time" | "duration"))
+    }
+
     /// Whether it has a rule anywhere.
     pub(super) fn is_ruled(&self) -> bool {
         let below = self.properties.values().chain(self.additional.as_deref()).chain(self.items.as_deref());

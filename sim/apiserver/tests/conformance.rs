@@ -11,28 +11,25 @@ use bellhop_conformance::record;
 use bellhop_conformance::report::Report;
 use bellhop_conformance::run::{Server, play};
 
-struct Ours(ApiServer);
-
-impl Server for Ours {
-    fn client(&self) -> kube::Client {
-        kube::Client::new(self.0.client_service(ClientName::from("conformance")), "default")
-    }
-
-    async fn compact(&self) -> Result<bool, String> {
-        self.0.compact();
+fn ours(config: &Config) -> Server<'static> {
+    let server = ApiServer::new(config);
+    let client = kube::Client::new(server.client_service(ClientName::from("conformance")), "default");
+    let compact = move || {
+        server.compact();
         Ok(true)
-    }
+    };
+    Server { client, compact: Box::new(compact) }
 }
 
 #[tokio::test]
 async fn every_call_is_answered_as_a_real_server_answers_it_or_the_difference_is_listed() {
     let config = Config { service_cidr_v6: Some(("fd00:10:96::".parse().expect("an address"), 112)), ..Config::default() };
-    let server = Ours(ApiServer::new(&config));
+    let server = ours(&config);
     let (listed, mut report) = (listed(README), Report::default());
     for theme in themes().expect("the calls can be read") {
-        let ours = play(&server, &theme).await.expect("our own server answers");
+        let answers = play(&server, &theme).await.expect("our own server answers");
         let real = record::read(&record::folder(), &theme.name).expect("the recorded answers can be read");
-        report.add(&theme.name, &ours, &real, &listed);
+        report.add(&theme.name, &answers, &real, &listed);
     }
     report.close(&listed);
     assert!(report.rows.len() >= 150, "{}", report.sum());
@@ -43,7 +40,7 @@ async fn every_call_is_answered_as_a_real_server_answers_it_or_the_difference_is
 
 #[tokio::test]
 async fn a_theme_that_is_stopped_half_way_leaves_nothing() {
-    let server = Ours(ApiServer::new(&Config::default()));
+    let server = ours(&Config::default());
     let before = everything(&server).await;
     for theme in themes().expect("the calls can be read") {
         let outside = |call: &Call| call.post.as_ref().is_some_and(|path| !path.contains("${ns}"));
@@ -58,7 +55,7 @@ async fn a_theme_that_is_stopped_half_way_leaves_nothing() {
 }
 
 /// The names of what is in no namespace, of the kinds that the calls make.
-async fn everything(server: &Ours) -> BTreeMap<&'static str, Vec<String>> {
+async fn everything(server: &Server<'_>) -> BTreeMap<&'static str, Vec<String>> {
     let mut all = BTreeMap::new();
     for kind in [
         "/api/v1/namespaces",
@@ -68,7 +65,7 @@ async fn everything(server: &Ours) -> BTreeMap<&'static str, Vec<String>> {
         "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
     ] {
         let request = http::Request::get(kind).body(Vec::new()).expect("a request");
-        let list: kube::core::ObjectList<kube::core::DynamicObject> = server.client().request(request).await.expect("a list");
+        let list: kube::core::ObjectList<kube::core::DynamicObject> = server.client.request(request).await.expect("a list");
         all.insert(kind, list.items.into_iter().filter_map(|object| object.metadata.name).collect());
     }
     all

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use bellhop_core::mac::MacAddr;
 use bellhop_core::time::Instant;
 
-use super::{LATELY, asks, is_client, names};
+use super::LATELY;
+use super::wire::{asks, is_client, names};
 use crate::trace::places::Places;
 use crate::trace::record::{Numbered, Place, ProgramChange, Record, What};
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use bellhop_api::{keys, parse, render};
 use bellhop_core::name::ServiceKey;
-use bellhop_core::object::ServiceStatus;
+use bellhop_core::object::{Family, ServiceStatus};
 use k8s_openapi::api::core::v1::Service;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -45,9 +45,17 @@ pub(super) fn of_service(object: &Service, given: &Given) -> Removal {
     if recorded.is_none() && service.status.assigned.is_none() && service.status.announced.is_none() {
         return Removal::default();
     }
-    // Without a record (its Eip is gone) what stands there while our condition says that it is assigned is what we assigned.
+    // Without a record (its Eip is gone) what stands there while our condition says that it is assigned is what we assigned. Of a dual-stack Service one Eip may be
+    // gone and the other not.
     let assigned = service.status.assigned.as_ref().is_some_and(|condition| condition.status);
-    let ours = |address: IpAddr| recorded.map_or(assigned, |recorded| recorded.contains(&address));
+    let asked_for = |family: Family| service.request.as_ref().is_some_and(|request| request.families.contains(&family));
+    let ours = |address: IpAddr| {
+        let family = Family::of(address);
+        recorded.map_or(assigned, |recorded| {
+            let is_lost = asked_for(family) && recorded.iter().all(|other| Family::of(*other) != family);
+            recorded.contains(&address) || (assigned && is_lost)
+        })
+    };
     let mut removal = Removal::default();
     let value = json!(object);
     let ingress = value["status"]["loadBalancer"]["ingress"].as_array().cloned().unwrap_or_default();
@@ -159,6 +167,27 @@ mod tests {
     fn an_address_whose_eip_is_gone_is_ours_by_our_condition() {
         let object = web(json!([condition(keys::CONDITION_ASSIGNED, "True")]), json!([{"ip": "192.0.2.7"}]));
         assert_eq!(of_service(&object, &Given::new()).what[0], "address 192.0.2.7");
+    }
+
+    #[test]
+    fn of_two_addresses_the_one_whose_eip_is_gone_goes_with_the_one_on_record() {
+        let ingress = json!([{"ip": "192.0.2.7"}, {"ip": "2001:db8::7"}]);
+        let mut object = web(json!([condition(keys::CONDITION_ASSIGNED, "True")]), ingress);
+        let left = |object: &Service| {
+            of_service(object, &record("192.0.2.7")).status.expect("a change")["status"]["loadBalancer"]["ingress"].clone()
+        };
+        assert_eq!(left(&object), json!([{"ip": "2001:db8::7"}]), "it asks for one family: the other is somebody else's");
+        object.spec.as_mut().expect("it has one").ip_families = Some(vec!["IPv4".to_owned(), "IPv6".to_owned()]);
+        assert_eq!(left(&object), Value::Null);
+        object.status.as_mut().expect("it has one").conditions = None;
+        assert_eq!(left(&object), json!([{"ip": "2001:db8::7"}]), "without our word it may be anybody's");
+    }
+
+    #[test]
+    fn beside_an_address_on_record_one_of_its_family_is_another_s() {
+        let object = web(json!([condition(keys::CONDITION_ASSIGNED, "True")]), json!([{"ip": "192.0.2.7"}, {"ip": "203.0.113.9"}]));
+        let removal = of_service(&object, &record("192.0.2.7"));
+        assert_eq!(removal.status.expect("a change")["status"]["loadBalancer"]["ingress"], json!([{"ip": "203.0.113.9"}]));
     }
 
     #[test]
