@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -105,9 +105,26 @@ impl<'a> Case<'a> {
 
     /// Types `bellhop`, the operator's own copy of the program, with words divided by blanks; what it printed.
     pub(crate) fn bellhop(&self, line: &str) -> Result<String> {
+        self.program(&self.bench.program, line)
+    }
+
+    /// Types `bellhop` of the version before.
+    pub(crate) fn previous_bellhop(&self, line: &str) -> Result<String> {
+        self.program(&self.bench.previous_program, line)
+    }
+
+    fn program(&self, program: &Path, line: &str) -> Result<String> {
         let mut command = self.bench.cluster.with_kubeconfig("timeout");
-        command.arg("120").arg(&self.bench.program).args(line.split(' '));
-        self.type_in(&format!("bellhop {line}"), || self.bench.cluster.docker.inside(&mut command))
+        command.arg("120").arg(program).args(line.split(' '));
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        self.type_in(&format!("{name} {line}"), || self.bench.cluster.docker.inside(&mut command))
+    }
+
+    /// Types `kubectl apply -f` with a file of this text.
+    pub(crate) fn apply(&self, name: &str, text: &str) -> Result<String> {
+        let file = self.out.join(name);
+        std::fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
+        self.kubectl(&format!("apply -f {}", file.display()))
     }
 
     /// `kubectl edit` with an editor that replaces one text by another.
@@ -211,9 +228,12 @@ impl<'a> Case<'a> {
         Ok(Probe::curl(&self.bench.client, SocketAddr::new(address.parse()?, 80)))
     }
 
-    /// Asks by ARP until stopped.
+    /// Asks by ARP or Neighbor Discovery until stopped.
     pub(crate) fn keep_asking(&self, address: &str) -> Result<Probe> {
-        Ok(Probe::arping(&self.bench.client, address.parse::<Ipv4Addr>()?))
+        Ok(match address.parse()? {
+            IpAddr::V4(address) => Probe::arping(&self.bench.client, address),
+            IpAddr::V6(address) => Probe::ndisc(&self.bench.client, address),
+        })
     }
 
     /// The MAC that the client's neighbor table has for an address.

@@ -1,9 +1,9 @@
-//! A client that asks all the time: with a new HTTP connection for each request, and by ARP past its own neighbor table.
+//! A client that asks all the time: with a new HTTP connection for each request, and by ARP or Neighbor Discovery past its own neighbor table.
 //!
 //! Both run in threads of their own until they are stopped, and then say what they saw.
 
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -46,13 +46,23 @@ impl Probe {
     }
 
     /// Asks the LAN who has an address, again and again; the answer names a MAC.
-    pub(crate) fn arping(machine: &Machine, address: std::net::Ipv4Addr) -> Self {
+    pub(crate) fn arping(machine: &Machine, address: Ipv4Addr) -> Self {
         Self::start(machine, move || {
             let mut command = mortal("arping");
             command.args(["-f", "-b", "-c", "1", "-w", "1", "-I", NIC, &address.to_string()]);
             let printed = run(&mut command).ok()?;
             let (_, rest) = printed.split_once('[')?;
             rest.split_once(']').map(|(mac, _)| mac.to_lowercase())
+        })
+    }
+
+    /// Asks the nodes' LAN by a multicast solicitation who has an address, again and again; the answer names a MAC.
+    pub(crate) fn ndisc(machine: &Machine, address: Ipv6Addr) -> Self {
+        Self::start(machine, move || {
+            let mut command = mortal("ndisc6");
+            command.args(["--single", "--quiet", "--retry", "1", "--wait", "1000", &address.to_string(), NIC]);
+            let printed = run(&mut command).ok()?;
+            Some(printed.trim().to_lowercase())
         })
     }
 
