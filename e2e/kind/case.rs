@@ -20,7 +20,7 @@ use super::cluster::Node;
 use super::machine::NIC;
 use super::patience::wait_for;
 use super::probes::Probe;
-use super::suite::Bench;
+use super::suite::{Bench, CLIENT, CLIENT_IPV6};
 use super::tests::{Place, Play, Test};
 use super::world::KindWorld;
 use crate::capture;
@@ -94,8 +94,18 @@ impl<'a> Case<'a> {
         self.kubectl("delete deployments --all --wait=false")?;
         self.kubectl("delete eips --all --timeout=60s")?;
         self.kubectl("wait --for=delete pods --all --timeout=90s")?;
+        self.forget_connections()?;
         self.kubectl("wait --for=condition=Ready nodes --all --timeout=90s")?;
         self.kubectl("rollout status deployment bellhop -n bellhop-system --timeout=120s").map(drop)
+    }
+
+    /// A node remembers for two minutes what came for an address before kube-proxy had rules for it, as a connection to be translated to nothing
+    /// (conntrack). The next test's request from the same port of the client would be taken for that one, and be lost.
+    fn forget_connections(&self) -> Result<()> {
+        // It ends badly when there is nothing to forget.
+        let line =
+            format!("(conntrack -D -f ipv4 -s {CLIENT}; conntrack -D -f ipv6 -s {CLIENT_IPV6}) >/dev/null 2>&1; command -v conntrack");
+        self.bench.cluster.nodes.iter().try_for_each(|node| self.bench.cluster.on_node(node, &line).map(drop))
     }
 
     /// Types `kubectl` with words divided by blanks; what it printed.

@@ -82,7 +82,7 @@ pub(crate) struct Bench {
 /// The tutorial's client.
 pub(crate) const CLIENT: &str = "192.168.0.5";
 const CLIENT_MAC: &str = "52:54:22:fa:b9:3b";
-const CLIENT_IPV6: &str = "2001:db8::5";
+pub(crate) const CLIENT_IPV6: &str = "2001:db8::5";
 
 /// Runs the suite; whether all was green.
 pub fn run(options: &Options) -> Result<bool> {
