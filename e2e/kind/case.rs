@@ -238,11 +238,11 @@ impl<'a> Case<'a> {
         Ok(Probe::curl(&self.bench.client, SocketAddr::new(address.parse()?, 80)))
     }
 
-    /// Asks by ARP or Neighbor Discovery until stopped.
+    /// Asks by ARP, or by Neighbor Discovery on a machine of its own, until stopped.
     pub(crate) fn keep_asking(&self, address: &str) -> Result<Probe> {
         Ok(match address.parse()? {
             IpAddr::V4(address) => Probe::arping(&self.bench.client, address),
-            IpAddr::V6(address) => Probe::ndisc(&self.bench.client, address),
+            IpAddr::V6(address) => Probe::ndisc(&self.bench.asker, address),
         })
     }
 

@@ -1,9 +1,10 @@
-//! A client that asks all the time: with a new HTTP connection for each request, and by ARP or Neighbor Discovery past its own neighbor table.
+//! A client that asks all the time: with a new HTTP connection for each request, and by ARP past its own neighbor table. By Neighbor Discovery
+//! another machine asks.
 //!
-//! Both run in threads of their own until they are stopped, and then say what they saw.
+//! All run in threads of their own until they are stopped, and then say what they saw.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use super::machine::{Machine, NIC};
+use super::patience::wait_for;
 use crate::http;
 use crate::namespace::run;
 use crate::process::mortal;
@@ -56,13 +58,15 @@ impl Probe {
         })
     }
 
-    /// Asks the nodes' LAN by a multicast solicitation who has an address, again and again; the answer names a MAC.
+    /// Lets a machine forget an IPv6 address and send something there, again and again; the answer is the MAC that its kernel has then. Nobody else
+    /// may need what it forgets. (ndisc6, which would be arping's like, overlooks advertisements from a link-local address.)
     pub(crate) fn ndisc(machine: &Machine, address: Ipv6Addr) -> Self {
+        let asker = machine.clone();
         Self::start(machine, move || {
-            let mut command = mortal("ndisc6");
-            command.args(["--single", "--quiet", "--retry", "1", "--wait", "1000", &address.to_string(), NIC]);
-            let printed = run(&mut command).ok()?;
-            Some(printed.trim().to_lowercase())
+            asker.forget(address.into()).ok()?;
+            // The discard port: what arrives does not matter.
+            UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).and_then(|socket| socket.send_to(&[0], (address, 9))).ok()?;
+            wait_for("an advertisement", PATIENCE, || asker.neighbor(address.into())).ok()
         })
     }
 

@@ -66,6 +66,8 @@ pub enum NodeImage {
 pub(crate) struct Bench {
     _registry: Registry,
     pub(crate) client: Machine,
+    /// Another client, whose neighbor table nobody needs.
+    pub(crate) asker: Machine,
     pub(crate) cluster: Cluster,
     /// The archive with Bellhop's image.
     pub(crate) bellhop: PathBuf,
@@ -81,6 +83,8 @@ pub(crate) struct Bench {
 
 /// The tutorial's client.
 pub(crate) const CLIENT: &str = "192.168.0.5";
+const ASKER_IPV6: &str = "2001:db8::7";
+const ASKER_MAC: &str = "52:54:22:00:00:07";
 const CLIENT_MAC: &str = "52:54:22:fa:b9:3b";
 pub(crate) const CLIENT_IPV6: &str = "2001:db8::5";
 
@@ -166,13 +170,17 @@ fn lock(cache: &Path) -> Result<Flock<OwnedFd>> {
 impl Bench {
     fn set_up(options: &Options, docker: &Arc<Docker>, out: &Path) -> Result<Self> {
         let cluster = Cluster::create(docker, options.proxy, options.family, out).context("failed to create a cluster")?;
-        let (ipv4, ipv6) = (format!("{CLIENT}/24"), format!("{CLIENT_IPV6}/64"));
-        let addresses: &[&str] = if options.family == Family::Ipv4 { &[&ipv4] } else { &[&ipv4, &ipv6] };
+        let (ipv4, ipv6, asker) = (format!("{CLIENT}/24"), format!("{CLIENT_IPV6}/64"), format!("{ASKER_IPV6}/64"));
+        let has_ipv6 = options.family != Family::Ipv4;
+        let addresses: &[&str] = if has_ipv6 { &[&ipv4, &ipv6] } else { &[&ipv4] };
         let client = Machine::connect("bellhop-client", CLIENT_MAC, addresses, &cluster).context("failed to connect a client")?;
+        let addresses: &[&str] = if has_ipv6 { &[&asker] } else { &[] };
+        let asker = Machine::connect("bellhop-asker", ASKER_MAC, addresses, &cluster).context("failed to connect another client")?;
         let registry = Registry::start(&cluster, &options.kubia, out).context("failed to start a registry")?;
         Ok(Self {
             _registry: registry,
             client,
+            asker,
             cluster,
             bellhop: options.bellhop.clone(),
             program: options.program.clone(),
