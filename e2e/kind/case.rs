@@ -2,7 +2,7 @@
 //!
 //! Afterwards the cluster is as before: no object of the test, all nodes schedulable and Ready, all cables in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,8 +35,13 @@ pub(crate) struct Case<'a> {
     pub(crate) bench: &'a Bench,
     out: PathBuf,
     log: RefCell<File>,
+    /// From which port [`Case::early_curl`] asks next.
+    early_port: Cell<u16>,
     capture: Process,
 }
+
+/// Below those that Linux gives to who names none (net.ipv4.ip_local_port_range begins at 32768), and enough for a test.
+const EARLY_PORTS: u16 = 10_000;
 
 impl<'a> Case<'a> {
     /// Plays a test: what it has to say about how it went.
@@ -46,7 +51,7 @@ impl<'a> Case<'a> {
         let log = RefCell::new(File::create(out.join("commands.txt"))?);
         let mut command = capture::tcpdump(NIC, &out.join("client.pcap"));
         let capture = bench.client.namespace.inside(|| Process::start(&mut command, &out.join("tcpdump.log")))??;
-        let mut case = Self { bench, out, log, capture };
+        let mut case = Self { bench, out, log, early_port: Cell::new(EARLY_PORTS), capture };
         let result = wait_for("tcpdump", SOON, || case.frames()).and_then(|_| match &test.play {
             Play::Test(play) => play(&case),
             Play::File(scenario) => case.scenario(scenario),
@@ -99,8 +104,7 @@ impl<'a> Case<'a> {
         self.kubectl("rollout status deployment bellhop -n bellhop-system --timeout=120s").map(drop)
     }
 
-    /// A node remembers for two minutes what came for an address before kube-proxy had rules for it, as a connection to be translated to nothing
-    /// (conntrack). The next test's request from the same port of the client would be taken for that one, and be lost.
+    /// What [`Case::early_curl`] is careful of, from test to test.
     fn forget_connections(&self) -> Result<()> {
         // It ends badly when there is nothing to forget.
         let line =
@@ -231,6 +235,14 @@ impl<'a> Case<'a> {
     /// What the tutorial's pods answer on the client to so many requests, each with a connection of its own.
     pub(crate) fn curls(&self, address: &str, count: usize) -> Result<Vec<String>> {
         (0..count).map(|_| Ok(self.client(&format!("curl -s -m 2 {address}"))?.trim().to_owned())).collect()
+    }
+
+    /// Asks over HTTP where kube-proxy may have no rules yet; what was printed. A node's conntrack keeps a connection that came before the rules for
+    /// two minutes as one not to be translated, and what comes from the same port until then is lost. So each of these has a port of its own.
+    pub(crate) fn early_curl(&self, address: &str) -> Result<String> {
+        let port = self.early_port.get();
+        self.early_port.set(port + 1);
+        self.client(&format!("curl -s -m 2 --local-port {port} {address}"))
     }
 
     /// Asks over HTTP until stopped.

@@ -173,7 +173,7 @@ fn pods_are_ready(case: &Case<'_>) -> Result<()> {
 /// Waits until a pod answers the client; its name.
 fn answers(case: &Case<'_>, address: &str) -> Result<String> {
     wait_for(&format!("an answer from {address}"), SOON, || {
-        let body = case.client(&format!("curl -s -m 2 {address}"))?;
+        let body = case.early_curl(address)?;
         let pod = body.trim().strip_prefix("You've hit ").map(str::to_owned);
         pod.ok_or_else(|| anyhow::anyhow!("curl printed {body:?}"))
     })
