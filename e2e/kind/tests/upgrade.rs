@@ -41,14 +41,14 @@ fn forth_and_back(case: &Case<'_>) -> Result<String> {
     let served = serve(case)?;
     let before = objects(case)?;
     let forth = watched(case, &served, || this_version(case)).context("upgraded")?;
-    ensure!(images(case)?.iter().all(|image| image != PREVIOUS), "pods run {:?}", images(case)?);
+    runs(case, false)?;
     ensure!(objects(case)? == before, "the upgrade has changed objects: {}", difference(&before, &objects(case)?));
     let back = watched(case, &served, || {
         case.kubectl("rollout undo deployment bellhop -n bellhop-system")?;
         rolled_out(case)
     });
     let back = back.context("rolled back")?;
-    ensure!(images(case)?.iter().all(|image| image == PREVIOUS), "pods run {:?}", images(case)?);
+    runs(case, true)?;
     ensure!(objects(case)? == before, "the roll-back has changed objects: {}", difference(&before, &objects(case)?));
     Ok(format!("from {from}; {} addresses; forth: {forth}; back: {back}", served.len()))
 }
@@ -60,7 +60,7 @@ fn the_version_before(case: &Case<'_>) -> Result<String> {
     let manifests = case.previous_bellhop(&format!("manifests --image {PREVIOUS}"))?;
     case.apply("previous.yaml", &manifests)?;
     rolled_out(case)?;
-    ensure!(images(case)? == [PREVIOUS, PREVIOUS], "pods run {:?}", images(case)?);
+    runs(case, true)?;
     let version = case.previous_bellhop("version")?;
     let is_this = std::fs::read(&case.bench.program)? == std::fs::read(&case.bench.previous_program)?;
     Ok(if is_this { "this build under another name".to_owned() } else { format!("another build ({})", version.trim()) })
@@ -76,11 +76,13 @@ fn rolled_out(case: &Case<'_>) -> Result<()> {
     case.kubectl("rollout status deployment bellhop -n bellhop-system --timeout=150s").map(drop)
 }
 
-/// The images of Bellhop's pods that are not about to end.
-fn images(case: &Case<'_>) -> Result<Vec<String>> {
+/// Of Bellhop's pods that are not about to end, both run the version before, or neither.
+fn runs(case: &Case<'_>, previous: bool) -> Result<()> {
     let pods = case.object("pods -n bellhop-system -l app.kubernetes.io/name=bellhop")?;
     let stay = pods["items"].as_array().into_iter().flatten().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
-    Ok(stay.filter_map(|pod| pod["spec"]["containers"][0]["image"].as_str().map(str::to_owned)).collect())
+    let images: Vec<&str> = stay.filter_map(|pod| pod["spec"]["containers"][0]["image"].as_str()).collect();
+    ensure!(images.len() == 2 && images.iter().all(|image| (*image == PREVIOUS) == previous), "pods run {images:?}");
+    Ok(())
 }
 
 /// A Service of each policy and of each family that the cluster has.
