@@ -47,7 +47,7 @@ pub(super) fn a_drain_loses_nothing_if_pods_answer_while_they_end(case: &Case<'_
     ensure!(new == 0, "{new} of {all} new connections were lost");
     // The client has one request under way at a time. What is open when the client turns to the other node ends there: docs/limits.md.
     ensure!(broken <= 1, "{broken} of {all} connections broke, and only one can have been open when the address moved");
-    Ok(format!("0 of {all} new connections lost, {broken} broken that was open"))
+    Ok(format!("0 of {all} new connections lost, {broken} open ones broken"))
 }
 
 /// Drains the node that carries the tutorial's address, and lets it back; what a client saw.
