@@ -12,7 +12,17 @@ const LONGEST: u64 = 32 * 1024 * 1024;
 /// Asks for `path`; the status, and the body, still to be read.
 pub(crate) fn get(server: SocketAddr, path: &str, limit: Option<Duration>) -> io::Result<(u16, BufReader<io::Take<TcpStream>>)> {
     let until = limit.map(|limit| Instant::now() + limit);
-    let mut stream = limit.map_or_else(|| TcpStream::connect(server), |limit| TcpStream::connect_timeout(&server, limit))?;
+    let stream = limit.map_or_else(|| TcpStream::connect(server), |limit| TcpStream::connect_timeout(&server, limit))?;
+    ask(stream, server, path, until)
+}
+
+/// The same on a connection that is there already.
+pub(crate) fn ask(
+    mut stream: TcpStream,
+    server: SocketAddr,
+    path: &str,
+    until: Option<Instant>,
+) -> io::Result<(u16, BufReader<io::Take<TcpStream>>)> {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
     stream.set_read_timeout(left)?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {server}\r\nUser-Agent: curl\r\nAccept: */*\r\n\r\n").as_bytes())?;

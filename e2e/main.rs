@@ -52,6 +52,9 @@ enum Command {
         /// Which addresses the cluster has
         #[arg(long, value_enum, default_value = "ipv4")]
         family: Family,
+        /// Let the cluster stay when the tests are over, and play the tests that are typed then
+        #[arg(long)]
+        keep: bool,
         /// A node image of the engine at hand
         #[arg(long, conflicts_with = "node_image")]
         image: Option<String>,
@@ -64,6 +67,12 @@ enum Command {
         /// The program out of it, for the operator's commands
         #[arg(long)]
         program: PathBuf,
+        /// An archive with the image of the version before, called bellhop:previous
+        #[arg(long)]
+        previous: PathBuf,
+        /// The program out of it
+        #[arg(long)]
+        previous_program: PathBuf,
         /// An archive with the image that stands in for luksa/kubia
         #[arg(long)]
         kubia: PathBuf,
@@ -110,11 +119,38 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Suite { scenarios, out, jobs, names } => play_all(scenarios, out, jobs, &names),
         Command::Fidelity { jobs, names } => fidelity(jobs, &names),
-        Command::Kind { proxy, family, image, node_image, bellhop, program, kubia, cache, out, scenarios, names } => {
-            let node = node_image.map(NodeImage::Made).or_else(|| image.map(NodeImage::Named));
-            node.context("no node image")
-                .and_then(|node| kind(kind::suite::Options { proxy, family, names, scenarios, node, bellhop, program, kubia, cache, out }))
-        }
+        Command::Kind {
+            proxy,
+            family,
+            keep,
+            image,
+            node_image,
+            bellhop,
+            program,
+            previous,
+            previous_program,
+            kubia,
+            cache,
+            out,
+            scenarios,
+            names,
+        } => node_image.map(NodeImage::Made).or_else(|| image.map(NodeImage::Named)).context("no node image").and_then(|node| {
+            kind(kind::suite::Options {
+                proxy,
+                family,
+                keep,
+                names,
+                scenarios,
+                node,
+                bellhop,
+                program,
+                previous,
+                previous_program,
+                kubia,
+                cache,
+                out,
+            })
+        }),
         Command::Conformance { kubeconfig, kube, record, out, themes } => conformance(&Options { kubeconfig, kube, record, out, themes }),
         Command::Play { file, out } => play_one(file, out),
     };
@@ -166,7 +202,8 @@ fn kind(mut options: kind::suite::Options) -> Result<u8> {
     root()?;
     // Absolute paths: an engine of our own has a folder of its own.
     std::fs::create_dir_all(&options.cache).and_then(|()| std::fs::create_dir_all(&options.out))?;
-    for path in [&mut options.bellhop, &mut options.program, &mut options.kubia, &mut options.cache, &mut options.out] {
+    let programs = [&mut options.bellhop, &mut options.program, &mut options.previous, &mut options.previous_program, &mut options.kubia];
+    for path in programs.into_iter().chain([&mut options.cache, &mut options.out]) {
         *path = path.canonicalize().with_context(|| format!("failed to find {}", path.display()))?;
     }
     Ok(u8::from(!kind::suite::run(&options)?))

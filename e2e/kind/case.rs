@@ -2,11 +2,11 @@
 //!
 //! Afterwards the cluster is as before: no object of the test, all nodes schedulable and Ready, all cables in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::cluster::Node;
 use super::machine::NIC;
 use super::patience::wait_for;
 use super::probes::Probe;
-use super::suite::Bench;
+use super::suite::{Bench, CLIENT, CLIENT_IPV6};
 use super::tests::{Place, Play, Test};
 use super::world::KindWorld;
 use crate::capture;
@@ -35,8 +35,13 @@ pub(crate) struct Case<'a> {
     pub(crate) bench: &'a Bench,
     out: PathBuf,
     log: RefCell<File>,
+    /// From which port [`Case::early_curl`] asks next.
+    early_port: Cell<u16>,
     capture: Process,
 }
+
+/// Below those that Linux gives to who names none (net.ipv4.ip_local_port_range begins at 32768), and enough for a test.
+const EARLY_PORTS: u16 = 10_000;
 
 impl<'a> Case<'a> {
     /// Plays a test: what it has to say about how it went.
@@ -46,7 +51,7 @@ impl<'a> Case<'a> {
         let log = RefCell::new(File::create(out.join("commands.txt"))?);
         let mut command = capture::tcpdump(NIC, &out.join("client.pcap"));
         let capture = bench.client.namespace.inside(|| Process::start(&mut command, &out.join("tcpdump.log")))??;
-        let mut case = Self { bench, out, log, capture };
+        let mut case = Self { bench, out, log, early_port: Cell::new(EARLY_PORTS), capture };
         let result = wait_for("tcpdump", SOON, || case.frames()).and_then(|_| match &test.play {
             Play::Test(play) => play(&case),
             Play::File(scenario) => case.scenario(scenario),
@@ -94,8 +99,17 @@ impl<'a> Case<'a> {
         self.kubectl("delete deployments --all --wait=false")?;
         self.kubectl("delete eips --all --timeout=60s")?;
         self.kubectl("wait --for=delete pods --all --timeout=90s")?;
+        self.forget_connections()?;
         self.kubectl("wait --for=condition=Ready nodes --all --timeout=90s")?;
         self.kubectl("rollout status deployment bellhop -n bellhop-system --timeout=120s").map(drop)
+    }
+
+    /// What [`Case::early_curl`] is careful of, from test to test.
+    fn forget_connections(&self) -> Result<()> {
+        // It ends badly when there is nothing to forget.
+        let line =
+            format!("(conntrack -D -f ipv4 -s {CLIENT}; conntrack -D -f ipv6 -s {CLIENT_IPV6}) >/dev/null 2>&1; command -v conntrack");
+        self.bench.cluster.nodes.iter().try_for_each(|node| self.bench.cluster.on_node(node, &line).map(drop))
     }
 
     /// Types `kubectl` with words divided by blanks; what it printed.
@@ -105,9 +119,26 @@ impl<'a> Case<'a> {
 
     /// Types `bellhop`, the operator's own copy of the program, with words divided by blanks; what it printed.
     pub(crate) fn bellhop(&self, line: &str) -> Result<String> {
+        self.program(&self.bench.program, line)
+    }
+
+    /// Types `bellhop` of the version before.
+    pub(crate) fn previous_bellhop(&self, line: &str) -> Result<String> {
+        self.program(&self.bench.previous_program, line)
+    }
+
+    fn program(&self, program: &Path, line: &str) -> Result<String> {
         let mut command = self.bench.cluster.with_kubeconfig("timeout");
-        command.arg("120").arg(&self.bench.program).args(line.split(' '));
-        self.type_in(&format!("bellhop {line}"), || self.bench.cluster.docker.inside(&mut command))
+        command.arg("120").arg(program).args(line.split(' '));
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        self.type_in(&format!("{name} {line}"), || self.bench.cluster.docker.inside(&mut command))
+    }
+
+    /// Types `kubectl apply -f` with a file of this text.
+    pub(crate) fn apply(&self, name: &str, text: &str) -> Result<String> {
+        let file = self.out.join(name);
+        std::fs::write(&file, text).with_context(|| format!("failed to write {}", file.display()))?;
+        self.kubectl(&format!("apply -f {}", file.display()))
     }
 
     /// `kubectl edit` with an editor that replaces one text by another.
@@ -206,14 +237,25 @@ impl<'a> Case<'a> {
         (0..count).map(|_| Ok(self.client(&format!("curl -s -m 2 {address}"))?.trim().to_owned())).collect()
     }
 
+    /// Asks over HTTP where kube-proxy may have no rules yet; what was printed. A node's conntrack keeps a connection that came before the rules for
+    /// two minutes as one not to be translated, and what comes from the same port until then is lost. So each of these has a port of its own.
+    pub(crate) fn early_curl(&self, address: &str) -> Result<String> {
+        let port = self.early_port.get();
+        self.early_port.set(port + 1);
+        self.client(&format!("curl -s -m 2 --local-port {port} {address}"))
+    }
+
     /// Asks over HTTP until stopped.
     pub(crate) fn keep_curling(&self, address: &str) -> Result<Probe> {
         Ok(Probe::curl(&self.bench.client, SocketAddr::new(address.parse()?, 80)))
     }
 
-    /// Asks by ARP until stopped.
+    /// Asks by ARP, or by Neighbor Discovery on a machine of its own, until stopped.
     pub(crate) fn keep_asking(&self, address: &str) -> Result<Probe> {
-        Ok(Probe::arping(&self.bench.client, address.parse::<Ipv4Addr>()?))
+        Ok(match address.parse()? {
+            IpAddr::V4(address) => Probe::arping(&self.bench.client, address),
+            IpAddr::V6(address) => Probe::ndisc(&self.bench.asker, address),
+        })
     }
 
     /// The MAC that the client's neighbor table has for an address.

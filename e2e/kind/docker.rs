@@ -113,8 +113,8 @@ impl Docker {
     /// A program that uses the engine. `kind` and `kubectl` are those of PATH, as everywhere.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = mortal(program);
-        if let Some(own) = &self.own {
-            command.env("DOCKER_HOST", format!("unix://{}", own.socket.display()));
+        if let Some(host) = self.host() {
+            command.env("DOCKER_HOST", host);
         }
         command
     }
@@ -130,6 +130,11 @@ impl Docker {
     /// Runs a command where the engine's network is.
     pub(crate) fn inside(&self, command: &mut Command) -> Result<String> {
         self.namespace.inside(|| run(command))?
+    }
+
+    /// Where an engine of our own listens, as `DOCKER_HOST` has it.
+    pub(crate) fn host(&self) -> Option<String> {
+        self.own.as_ref().map(|own| format!("unix://{}", own.socket.display()))
     }
 
     /// Says that the run is over.

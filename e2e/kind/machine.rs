@@ -49,6 +49,14 @@ impl Machine {
         Ok(links[0]["address"].as_str().context("a NIC without an address")?.to_owned())
     }
 
+    /// The MAC that its neighbor table has for an address.
+    pub(crate) fn neighbor(&self, address: IpAddr) -> Result<String> {
+        let family = if address.is_ipv6() { "-6" } else { "-4" };
+        let text = self.namespace.ip(&format!("{family} -j neigh show to {address} dev {NIC}"))?;
+        let table: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        table[0]["lladdr"].as_str().map(str::to_owned).with_context(|| format!("no entry for {address}: {}", text.trim()))
+    }
+
     /// Forgets what it knows of its neighbors.
     pub(crate) fn forget(&self, neighbor: IpAddr) -> Result<()> {
         let family = if neighbor.is_ipv6() { "-6" } else { "-4" };

@@ -8,6 +8,7 @@
 mod case;
 mod cluster;
 mod docker;
+mod keep;
 mod machine;
 mod patience;
 mod playable;
@@ -20,6 +21,9 @@ mod world;
 use std::fmt;
 
 use clap::ValueEnum;
+
+/// What `e2e/run` calls the image of the version before, so that both can be on a node.
+const PREVIOUS: &str = "bellhop:previous";
 
 /// How kube-proxy brings packets to pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::case::Case;
 use super::cluster::Cluster;
 use super::docker::Docker;
+use super::keep::keep;
 use super::machine::Machine;
 use super::registry::Registry;
 use super::tests::{self, Place, Test};
@@ -28,6 +29,8 @@ pub struct Options {
     pub proxy: Proxy,
     /// Which addresses the cluster has.
     pub family: Family,
+    /// Whether the cluster stays when the tests are over, until Ctrl-C.
+    pub keep: bool,
     /// Names of tests; the usual ones without.
     pub names: Vec<String>,
     /// Where scenarios are.
@@ -38,6 +41,10 @@ pub struct Options {
     pub bellhop: PathBuf,
     /// The program out of it, for the operator's commands.
     pub program: PathBuf,
+    /// The same two of the version before.
+    pub previous: PathBuf,
+    /// See [`Options::previous`].
+    pub previous_program: PathBuf,
     /// See [`Options::bellhop`].
     pub kubia: PathBuf,
     /// Where an engine of our own keeps its data.
@@ -59,11 +66,16 @@ pub enum NodeImage {
 pub(crate) struct Bench {
     _registry: Registry,
     pub(crate) client: Machine,
+    /// Another client, whose neighbor table nobody needs.
+    pub(crate) asker: Machine,
     pub(crate) cluster: Cluster,
     /// The archive with Bellhop's image.
     pub(crate) bellhop: PathBuf,
     /// The program, as the operator has it.
     pub(crate) program: PathBuf,
+    /// The archive with the image of the version before, which is called [`super::PREVIOUS`].
+    pub(crate) previous: PathBuf,
+    pub(crate) previous_program: PathBuf,
     pub(crate) proxy: Proxy,
     pub(crate) family: Family,
     pub(crate) out: PathBuf,
@@ -71,8 +83,10 @@ pub(crate) struct Bench {
 
 /// The tutorial's client.
 pub(crate) const CLIENT: &str = "192.168.0.5";
+const ASKER_IPV6: &str = "2001:db8::7";
+const ASKER_MAC: &str = "52:54:22:00:00:07";
 const CLIENT_MAC: &str = "52:54:22:fa:b9:3b";
-const CLIENT_IPV6: &str = "2001:db8::5";
+pub(crate) const CLIENT_IPV6: &str = "2001:db8::5";
 
 /// Runs the suite; whether all was green.
 pub fn run(options: &Options) -> Result<bool> {
@@ -80,7 +94,9 @@ pub fn run(options: &Options) -> Result<bool> {
     if let Some(unknown) = options.names.iter().find(|name| !all.iter().any(|test| test.name == **name)) {
         bail!("no test `{unknown}`; there are {}", all.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join(", "));
     }
-    let is_named = |test: &Test| if options.names.is_empty() { test.is_usual() } else { options.names.contains(&test.name) };
+    // A cluster that is kept is one with Bellhop in it.
+    let is_usual = |test: &Test| test.is_usual() && !(options.keep && test.place == Place::Last);
+    let is_named = |test: &Test| if options.names.is_empty() { is_usual(test) } else { options.names.contains(&test.name) };
     let is_chosen = |test: &&Test| test.place == Place::First || is_named(test);
     let chosen: Vec<&Test> = all.iter().filter(is_chosen).collect();
     if let Some(why) = beyond_this_kernel(options.proxy) {
@@ -117,7 +133,7 @@ pub fn run(options: &Options) -> Result<bool> {
         if !green {
             bench.cluster.export_logs(&out.join("nodes"));
         }
-        Ok(green)
+        Ok(if options.keep { keep(&bench, &all) && green } else { green })
     });
     docker.unless_stopping();
     let cleaning = Instant::now();
@@ -154,17 +170,22 @@ fn lock(cache: &Path) -> Result<Flock<OwnedFd>> {
 impl Bench {
     fn set_up(options: &Options, docker: &Arc<Docker>, out: &Path) -> Result<Self> {
         let cluster = Cluster::create(docker, options.proxy, options.family, out).context("failed to create a cluster")?;
-        let (ipv4, ipv6) = (format!("{CLIENT}/24"), format!("{CLIENT_IPV6}/64"));
-        let addresses: &[&str] = if options.family == Family::Ipv4 { &[&ipv4] } else { &[&ipv4, &ipv6] };
+        let (ipv4, ipv6, asker) = (format!("{CLIENT}/24"), format!("{CLIENT_IPV6}/64"), format!("{ASKER_IPV6}/64"));
+        let has_ipv6 = options.family != Family::Ipv4;
+        let addresses: &[&str] = if has_ipv6 { &[&ipv4, &ipv6] } else { &[&ipv4] };
         let client = Machine::connect("bellhop-client", CLIENT_MAC, addresses, &cluster).context("failed to connect a client")?;
+        let addresses: &[&str] = if has_ipv6 { &[&asker] } else { &[] };
+        let asker = Machine::connect("bellhop-asker", ASKER_MAC, addresses, &cluster).context("failed to connect another client")?;
         let registry = Registry::start(&cluster, &options.kubia, out).context("failed to start a registry")?;
-        let (bellhop, program) = (options.bellhop.clone(), options.program.clone());
         Ok(Self {
             _registry: registry,
             client,
+            asker,
             cluster,
-            bellhop,
-            program,
+            bellhop: options.bellhop.clone(),
+            program: options.program.clone(),
+            previous: options.previous.clone(),
+            previous_program: options.previous_program.clone(),
             proxy: options.proxy,
             family: options.family,
             out: out.to_owned(),
@@ -172,7 +193,7 @@ impl Bench {
     }
 
     /// Plays tests in order; whether none failed, and none that was named could not be played.
-    fn play(&self, tests: &[&Test], named: bool) -> bool {
+    pub(crate) fn play(&self, tests: &[&Test], named: bool) -> bool {
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         for test in tests {
             if let Some(why) = test.beyond(self) {

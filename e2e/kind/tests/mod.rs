@@ -9,6 +9,7 @@ mod operations;
 mod operator;
 mod pools;
 mod tutorial;
+mod upgrade;
 
 use std::path::Path;
 
@@ -78,7 +79,7 @@ const FILES: [&str; 6] =
     ["address-shared", "address-taken", "iptables-mode-ping-unanswered", "load-balancer-ip", "tutorial-ipv6", "tutorial-local"];
 
 /// All tests that are written here, and the families that they need.
-const TESTS: [(&str, Needs, Written); 17] = [
+const TESTS: [(&str, Needs, Written); 19] = [
     ("tutorial", Needs::Ipv4, tutorial::as_printed),
     ("wire", Needs::Ipv4, tutorial::answers_name_the_node_and_leave_from_the_leader),
     ("check", Needs::Ipv4, operator::all_is_well),
@@ -93,7 +94,9 @@ const TESTS: [(&str, Needs, Written); 17] = [
     ("leader-pod-deleted", Needs::Ipv4, failover::the_leaders_pod_is_deleted),
     ("cordon", Needs::Ipv4, operations::cordoning_moves_nothing),
     ("drain-local", Needs::Ipv4, operations::a_drained_node_hands_over_under_local),
+    ("drain-local-in-good-order", Needs::Ipv4, operations::a_drain_loses_nothing_if_pods_answer_while_they_end),
     ("rollout-of-bellhop", Needs::Ipv4, operations::bellhop_is_rolled_out),
+    ("upgrade", Needs::Nothing, upgrade::from_the_version_before_and_back),
     ("cable-cut", Needs::Ipv4, failover::the_carrying_nodes_cable_is_cut),
     ("leaders-cable-cut", Needs::Ipv4, failover::the_leaders_cable_is_cut),
 ];
@@ -146,7 +149,12 @@ enum Policy {
 
 /// Steps 3 to 5, until the Service is served at its address and both pods are ready.
 fn tutorial_runs(case: &Case<'_>, policy: Policy) -> Result<()> {
-    case.kubectl(&format!("apply -f {SAMPLES}/porter-layer2-eip.yaml -f {SAMPLES}/porter-layer2.yaml"))?;
+    tutorial_runs_with(case, policy, &format!("{SAMPLES}/porter-layer2.yaml"))
+}
+
+/// The same with another Deployment of this name.
+fn tutorial_runs_with(case: &Case<'_>, policy: Policy, deployment: &str) -> Result<()> {
+    case.kubectl(&format!("apply -f {SAMPLES}/porter-layer2-eip.yaml -f {deployment}"))?;
     pods_are_ready(case)?;
     let service = match policy {
         Policy::Cluster => format!("{SAMPLES}/porter-layer2-svc.yaml"),
@@ -165,7 +173,7 @@ fn pods_are_ready(case: &Case<'_>) -> Result<()> {
 /// Waits until a pod answers the client; its name.
 fn answers(case: &Case<'_>, address: &str) -> Result<String> {
     wait_for(&format!("an answer from {address}"), SOON, || {
-        let body = case.client(&format!("curl -s -m 2 {address}"))?;
+        let body = case.early_curl(address)?;
         let pod = body.trim().strip_prefix("You've hit ").map(str::to_owned);
         pod.ok_or_else(|| anyhow::anyhow!("curl printed {body:?}"))
     })
