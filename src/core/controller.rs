@@ -348,6 +348,11 @@ impl Controller {
         self.events.pop()
     }
 
+    /// Whether one more Event to tell would put none out.
+    pub fn has_room_for_event(&self) -> bool {
+        self.events.have_room()
+    }
+
     /// How many Events were given up in a flood that is over.
     pub fn poll_untold(&mut self) -> Option<u64> {
         self.events.take_dropped()

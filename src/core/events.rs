@@ -7,14 +7,15 @@ use std::collections::VecDeque;
 
 use crate::object::Event;
 
-/// As many as client-go lets wait before its broadcaster drops (`maxQueuedEvents` in tools/record). A node that flaps with thousands of addresses makes one for each.
-const WAITING_MAX: usize = 1000;
+/// As many as client-go lets wait before its broadcaster drops (`maxQueuedEvents` in tools/record). A node that flaps with thousands of addresses
+/// makes one for each.
+pub(crate) const WAITING_MAX: usize = 1000;
 
 /// A queue with a bound.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     waiting: VecDeque<Event>,
-    /// Given up since the queue was last empty.
+    /// Given up since it was last asked.
     dropped: u64,
 }
 
@@ -28,6 +29,11 @@ impl Events {
         self.waiting.push_back(event);
     }
 
+    /// Whether one more puts none out.
+    pub(crate) fn have_room(&self) -> bool {
+        self.waiting.len() < WAITING_MAX
+    }
+
     /// The oldest.
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.waiting.pop_front()
@@ -39,9 +45,9 @@ impl Events {
         is_over.then(|| std::mem::take(&mut self.dropped))
     }
 
-    /// Forgets all.
+    /// Nobody is told what waits. What was given up before is still counted.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.waiting.clear();
     }
 }
 
@@ -71,6 +77,6 @@ mod tests {
         let mut events = Events::default();
         (0..WAITING_MAX + 7).for_each(|number| events.push(event(number)));
         events.clear();
-        assert_eq!((events.pop(), events.take_dropped()), (None, None));
+        assert_eq!((events.pop(), events.take_dropped()), (None, Some(7)));
     }
 }

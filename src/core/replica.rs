@@ -316,7 +316,9 @@ impl Replica {
 
     /// When to call [`Replica::handle_timeout`] if nothing else is handled before.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let leading = (self.role == Role::Leader).then(|| [self.outbox.poll_timeout(now), self.reminders.poll_timeout()]);
+        // Without room for them, it is the next Event told that makes some.
+        let reminders = self.reminders.poll_timeout().filter(|_| self.controller.has_room_for_event());
+        let leading = (self.role == Role::Leader).then(|| [self.outbox.poll_timeout(now), reminders]);
         [self.elector.poll_timeout(now), self.network.poll_timeout()].into_iter().chain(leading.into_iter().flatten()).flatten().min()
     }
 
@@ -376,8 +378,9 @@ impl Replica {
         if role != self.role {
             self.follow_role(now, role);
         }
-        // Polling puts a reminder off: what is due while nothing may be written is told when it may.
+        // Polling puts a reminder off: what is due while nothing may be written, or too much waits to be told, is told when it may.
         while self.role == Role::Leader
+            && self.controller.has_room_for_event()
             && let Some(service) = self.reminders.poll(now)
         {
             self.controller.tell_again(&service);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::*;
 use crate::arp::Operation;
 use crate::by_family::ByFamily;
+use crate::events::WAITING_MAX;
 use crate::lease::LeaseRecord;
 use crate::link::InterfaceAddress;
 use crate::object::{Family, Request, ServiceStatus, TrafficPolicy, Version};

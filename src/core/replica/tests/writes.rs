@@ -45,8 +45,22 @@ fn a_flood_of_events_is_cut_and_told_of_in_one_line() {
     let told = std::iter::from_fn(|| bench.replica.poll_event(bench.now)).count();
     let untold: Vec<Notice> =
         std::iter::from_fn(|| bench.replica.poll_notice()).filter(|notice| matches!(notice, Notice::Untold(_))).collect();
-    assert_eq!(untold, [Notice::Untold(5000 - told as u64)]);
-    assert!(told < 2000, "{told}");
+    assert_eq!((told, untold), (WAITING_MAX, vec![Notice::Untold(5000 - WAITING_MAX as u64)]));
+}
+
+#[test]
+fn of_more_who_wait_than_events_may_each_is_told_again() {
+    let mut bench = Bench::tutorial();
+    let waiting = WAITING_MAX + 7;
+    for number in 0..waiting {
+        let request = Request { pools: vec!["gone".into()], ..Request::default() };
+        bench.add_service(Service { request: Some(request), ..service(&format!("s{number}"), 9) });
+    }
+    bench.drain();
+    bench.events.clear();
+    bench.pass(Duration::from_secs(26 * 60));
+    let again: BTreeSet<&Subject> = bench.events.iter().map(|event| &event.subject).collect();
+    assert_eq!(again.len(), waiting);
 }
 
 #[test]
