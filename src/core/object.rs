@@ -218,7 +218,7 @@ pub struct Request {
     pub all_families: bool,
     /// The annotation `bellhop.dev/allow-shared-ip`.
     pub sharing_key: Option<String>,
-    /// `spec.ports`: protocol and port.
+    /// `spec.ports`: protocol and port, in order and none twice.
     pub ports: Vec<(String, i32)>,
     /// `spec.selector`, in order of keys.
     pub selector: Vec<(String, String)>,

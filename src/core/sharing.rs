@@ -47,7 +47,7 @@ pub fn keeps_from_sharing(newcomer: &Request, holder: &Request) -> Option<Rule> 
 
 /// What keeps two Services from staying together on an address.
 pub fn keeps_apart(one: &Request, other: &Request) -> Option<Rule> {
-    if let Some((protocol, port)) = one.ports.iter().find(|port| other.ports.contains(port)) {
+    if let Some((protocol, port)) = one.ports.iter().find(|port| other.ports.binary_search(port).is_ok()) {
         return Some(Rule::SamePort(protocol.clone(), *port));
     }
     if one.policy != other.policy {

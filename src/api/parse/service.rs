@@ -3,6 +3,7 @@
 //! The contract is PorterLB's (reference/porterlb-compat.md §2) with the decisions of design §5: `spec.loadBalancerClass` decides where it is
 //! set, `spec.loadBalancerIP` goes before the annotation. Which pool then serves it is the core's business.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use bellhop_core::by_family::ByFamily;
@@ -49,7 +50,9 @@ fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
     let annotation = |keys: &[&str]| super::first_of(meta.annotations.as_ref(), keys);
     let in_spec = spec.load_balancer_ip.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let addresses = in_spec.or_else(|| annotation(&keys::ADDRESS)).map_or_else(|| Ok(ByFamily::NONE), addresses);
-    let ports = spec.ports.iter().flatten();
+    // Thousands may be compared with thousands: they are kept in order.
+    let ports = spec.ports.iter().flatten().map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port));
+    let ports: BTreeSet<(String, i32)> = ports.collect();
     Request {
         invalid_address: addresses.as_ref().err().cloned(),
         addresses: addresses.unwrap_or_default(),
@@ -65,7 +68,7 @@ fn request(meta: &ObjectMeta, spec: &ServiceSpec) -> Request {
         families: spec.ip_families.iter().flatten().filter_map(|family| self::family(family)).collect(),
         all_families: spec.ip_family_policy.as_deref() == Some("RequireDualStack"),
         sharing_key: annotation(&[keys::ALLOW_SHARED_IP]).map(str::to_owned),
-        ports: ports.map(|port| (port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), port.port)).collect(),
+        ports: ports.into_iter().collect(),
         selector: spec.selector.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
     }
 }
@@ -202,10 +205,10 @@ mod tests {
     fn what_sharing_stands_on_is_read() {
         let request = request_of(
             json!({"lb.kubesphere.io/v1alpha1": "porter", "bellhop.dev/allow-shared-ip": "k"}),
-            json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]}),
+            json!({"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}, {"port": 53}]}),
         );
         assert_eq!(request.sharing_key.as_deref(), Some("k"));
-        assert_eq!(request.ports, [("UDP".to_owned(), 53), ("TCP".to_owned(), 53)]);
+        assert_eq!(request.ports, [("TCP".to_owned(), 53), ("UDP".to_owned(), 53)]);
         assert_eq!(request.selector, [("app".to_owned(), "web".to_owned())]);
     }
 
