@@ -3,6 +3,8 @@
 //! The sockets are open to whoever reaches the node. So what one connection holds has a bound, and so have their number and their time; whoever comes when all
 //! are taken displaces who has been there longest, so that strangers who only hold connections keep nobody out. What is asked is not known here.
 
+#![expect(clippy::disallowed_methods, reason = "beside the program, and in no simulation: tasks and tokio's time")]
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,10 +17,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Connections of one listener at once. Two Prometheus servers, the kubelet and a person are four; each may hold the text of a scrape, so there are not many more.
+/// Connections of one listener at once. Two Prometheus servers, the kubelet and a person are four; each may hold the text of a scrape, so there are
+/// not many more.
 pub(crate) const CONNECTIONS_MAX: usize = 16;
 
-/// From its first byte to the last of its answer. Prometheus gives a scrape up after ten seconds, unless told otherwise, and the kubelet a probe after one.
+/// From when it is accepted to the last byte of its answer. Prometheus gives a scrape up after ten seconds, unless told otherwise, and the kubelet a
+/// probe after one.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// The request's line and its headers. It is the least that hyper takes; Prometheus, the kubelet and curl send some hundred bytes. A body is never read.

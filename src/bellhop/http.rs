@@ -2,6 +2,8 @@
 //!
 //! Every answer asks the program itself, so that `/healthz` says that its loop turns and not merely that a socket is open.
 
+#![expect(clippy::disallowed_methods, reason = "beside the program, and in no simulation: tasks and tokio's time")]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,8 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(800);
 /// OpenMetrics, which Prometheus asks for; its text is what `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves `/metrics` on one socket and `/healthz` and `/readyz` on the other, until dropped. Each has bounds of its own: who scrapes takes nothing from the probes.
+/// Serves `/metrics` on one socket and `/healthz` and `/readyz` on the other, until dropped. Each has bounds of its own: who scrapes takes nothing from
+/// the probes.
 pub async fn serve(metrics: TcpListener, probes: TcpListener, observer: Observer) -> Infallible {
     let metrics_router = Router::new().route("/metrics", get(metrics_text)).with_state(Arc::new(Mutex::new(observer.clone())));
     let probe_router =

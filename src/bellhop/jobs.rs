@@ -106,7 +106,7 @@ impl Jobs {
                 )
             }
             Write::Service { service, version, status, remove_foreign_finalizer } => {
-                let object = watches.service(&service);
+                let object = watches.kept_service(&service);
                 Box::pin(async move {
                     let result = writer.service(object, version, status, remove_foreign_finalizer).await;
                     Finished::Service(Subject::Service(service), result.map(Box::new))
@@ -210,6 +210,6 @@ fn say(what: &'static str, error: Option<&NotWritten>, outages: &mut Outages) {
 fn metadata(subject: &Subject, watches: &Watches) -> Option<ObjectMeta> {
     match subject {
         Subject::Pool(name) => watches.pool(name).map(|eip| eip.metadata.clone()),
-        Subject::Service(key) => watches.service(key).map(|service| service.metadata),
+        Subject::Service(key) => watches.kept_service(key).map(|service| service.metadata),
     }
 }

@@ -286,9 +286,10 @@ impl Program {
         let Some(observations) = &mut self.observations else { return Poll::Pending };
         match observations.poll_recv(cx) {
             Poll::Ready(Some(observation)) => {
-                // Whoever asked may have gone; that is fine.
                 match observation {
                     Observation::Health(asker) => _ = asker.send(self.seen.health()),
+                    // Nobody waits behind a look at all Services that nobody waits for.
+                    Observation::Snapshot(asker) if asker.is_closed() => {}
                     Observation::Snapshot(asker) => {
                         _ = asker.send(snapshot::take(&self.replica, &self.ports, &self.seen));
                     }

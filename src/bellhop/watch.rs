@@ -143,6 +143,7 @@ where
     /// Keeps this of each object. To be said before the first difference is asked for.
     #[must_use]
     pub fn keeping<T>(self, keep: fn(&K) -> T) -> Watch<K, T> {
+        debug_assert!(self.known.is_empty(), "nothing is known yet");
         let Self { api, config, clock, stream, pause, backoff, listed, recheck, newest, away, pending, .. } = self;
         Watch { api, config, clock, stream, pause, backoff, known: BTreeMap::new(), keep, listed, recheck, newest, away, pending }
     }
@@ -517,6 +518,9 @@ mod tests {
         assert!(watch.learn(answer("a", "8")));
         assert!(!watch.learn(answer("a", "7")), "older");
         assert!(!watch.learn(answer("gone", "8")), "not known");
+        let mut earlier = answer("a", "9");
+        earlier.metadata.uid = Some("of an earlier a".to_owned());
+        assert!(!watch.learn(earlier), "another object of that name");
         let next = watch.next().await;
         assert!(matches!(&next, Delta::Away { .. }), "the event of version 6 is old news, then the server fails: {next:?}");
     }

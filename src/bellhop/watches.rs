@@ -140,8 +140,8 @@ impl Watches {
         self.pools.get("", name.as_str())
     }
 
-    /// What a write looks at of the Service as last known.
-    pub(crate) fn service(&self, key: &ServiceKey) -> Option<api::Service> {
+    /// The Service as last known, without what no write looks at: not for [`parse::service`].
+    pub(crate) fn kept_service(&self, key: &ServiceKey) -> Option<api::Service> {
         self.services.get(&key.namespace, &key.name)?.unpack()
     }
 

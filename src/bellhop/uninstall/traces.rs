@@ -45,8 +45,8 @@ pub(super) fn of_service(object: &Service, given: &Given) -> Removal {
     if recorded.is_none() && service.status.assigned.is_none() && service.status.announced.is_none() {
         return Removal::default();
     }
-    // Without a record (its Eip is gone) what stands there while our condition says that it is assigned is what we assigned. Of a dual-stack Service one Eip may be
-    // gone and the other not.
+    // Without a record (its Eip is gone) what stands there while our condition says that it is assigned is what we assigned. Of a dual-stack Service
+    // one Eip may be gone and the other not.
     let assigned = service.status.assigned.as_ref().is_some_and(|condition| condition.status);
     let asked_for = |family: Family| service.request.as_ref().is_some_and(|request| request.families.contains(&family));
     let ours = |address: IpAddr| {
