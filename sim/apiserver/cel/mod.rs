@@ -128,7 +128,14 @@ fn refuse_rule(rule: &Json, node: &Node, path: &str) -> Vec<FieldError> {
         let checked = parse(text(rule, &[key])).and_then(|program| check(&program, node, optional_old));
         checked.err().map(|why| FieldError::invalid(format!("{path}.{key}"), rule, format!("{said} failed: {why}")))
     };
-    let message = rule.get("messageExpression").and_then(|_| wrong("messageExpression", "messageExpression compilation", check::message));
+    // Empty is as if it were not there; blanks are not.
+    let message = match text(rule, &["messageExpression"]) {
+        "" => None,
+        blank if blank.trim().is_empty() => {
+            Some(FieldError::required(format!("{path}.messageExpression"), "must be non-empty if specified"))
+        }
+        _ => wrong("messageExpression", "messageExpression compilation", check::message),
+    };
     wrong("rule", "compilation", check::rule).into_iter().chain(message).collect()
 }
 
@@ -236,7 +243,8 @@ mod tests {
     #[test]
     fn a_message_that_could_never_be_computed_is_refused_with_its_crd() {
         let message = |message: &str| refused(&json!({"rule": "self.a == 'x'", "messageExpression": message})).join(" ");
-        assert_eq!(message("'it is ' + self.a"), "");
+        assert_eq!((message("'it is ' + self.a"), message("")), (String::new(), String::new()));
+        assert!(message(" ").contains("must be non-empty if specified"));
         for (wrong, why) in
             [("'it is ' + self.b", "'b'"), ("format(self.a)", "'format'"), ("1", "string"), ("self.n", "string"), ("'", "compilation")]
         {
