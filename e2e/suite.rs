@@ -12,8 +12,8 @@ use crate::process::mortal;
 /// The exit code of a play that this world cannot do: automake's "skipped".
 pub const UNPLAYABLE: u8 = 77;
 
-/// How far the first plays begin apart. A play is busy while it begins (a cluster is made, manifests are applied) and mostly waits after that; what should be so
-/// three seconds later is not where six begin at once on two cores.
+/// How far the first plays begin apart. A play is busy while it begins (a cluster is made, manifests are applied) and mostly waits after that. With
+/// six that begin at once on two cores, what a scenario expects within three seconds comes late.
 const APART: Duration = Duration::from_secs(2);
 
 /// What to play, and how.
@@ -43,7 +43,7 @@ pub fn run(suite: &Suite) -> Result<Count> {
     let queue = Mutex::new(longest_first(&suite.files));
     let count = Mutex::new(Count::default());
     std::thread::scope(|scope| {
-        for job in 0..suite.jobs.max(1) {
+        for job in 0..suite.jobs.clamp(1, suite.files.len().max(1)) {
             let (queue, count) = (&queue, &count);
             scope.spawn(move || {
                 std::thread::sleep(APART * u32::try_from(job).unwrap_or_default());

@@ -81,7 +81,7 @@ impl<'a> Case<'a> {
         for line in [&format!("get {kinds} -A -o wide"), "describe eip,svc", "get nodes -o yaml", "get lease -n bellhop-system -o yaml"] {
             let _ = self.kubectl(line);
         }
-        for (file, previous) in [("bellhop.log", ""), ("bellhop-previous.log", " --previous")] {
+        for (file, previous) in [("bellhop.log", ""), ("bellhop-before-restart.log", " --previous")] {
             let line = format!("logs -n bellhop-system -l app.kubernetes.io/name=bellhop --prefix --tail=-1{previous}");
             let _ = self.bench.cluster.run(&line).and_then(|text| Ok(std::fs::write(self.out.join(file), text)?));
         }

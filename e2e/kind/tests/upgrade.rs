@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::operations::HANDED_OVER;
@@ -30,8 +30,9 @@ struct Served {
 /// Every address is answered all the time, and no object is touched: not forth, not back.
 pub(super) fn from_the_version_before_and_back(case: &Case<'_>) -> Result<String> {
     let went = forth_and_back(case);
-    // What follows is about this version. Nobody looks any more, so both replicas may go at once.
-    let restored = case.kubectl("scale deployment bellhop -n bellhop-system --replicas=0").and_then(|_| this_version(case));
+    // What follows is about this version. Nobody looks any more, so both replicas may go at once, if they are there.
+    let _ = case.kubectl("scale deployment bellhop -n bellhop-system --replicas=0");
+    let restored = this_version(case);
     let note = went?;
     restored.map(|()| note)
 }
@@ -42,14 +43,14 @@ fn forth_and_back(case: &Case<'_>) -> Result<String> {
     let before = objects(case)?;
     let forth = watched(case, &served, || this_version(case)).context("upgraded")?;
     runs(case, false)?;
-    ensure!(objects(case)? == before, "the upgrade has changed objects: {}", difference(&before, &objects(case)?));
+    is_unchanged(case, &before).context("the upgrade has changed objects")?;
     let back = watched(case, &served, || {
         case.kubectl("rollout undo deployment bellhop -n bellhop-system")?;
         rolled_out(case)
     });
     let back = back.context("rolled back")?;
     runs(case, true)?;
-    ensure!(objects(case)? == before, "the roll-back has changed objects: {}", difference(&before, &objects(case)?));
+    is_unchanged(case, &before).context("the roll-back has changed objects")?;
     Ok(format!("from {from}; {} addresses; forth: {forth}; back: {back}", served.len()))
 }
 
@@ -129,10 +130,12 @@ fn objects(case: &Case<'_>) -> Result<Vec<Value>> {
     Ok(all)
 }
 
-/// The first two objects that differ.
-fn difference(before: &[Value], after: &[Value]) -> String {
-    let differing = before.iter().zip(after).find(|(before, after)| before != after);
-    differing.map_or_else(|| format!("{} and then {}", before.len(), after.len()), |(before, after)| format!("{before} and then {after}"))
+/// Whether they stand as before; the first two that differ, if not.
+fn is_unchanged(case: &Case<'_>, before: &[Value]) -> Result<()> {
+    let after = objects(case)?;
+    ensure!(after.len() == before.len(), "{} and then {}", before.len(), after.len());
+    let differing = before.iter().zip(&after).find(|(before, after)| before != after);
+    differing.map_or(Ok(()), |(before, after)| bail!("{before} and then {after}"))
 }
 
 /// What clients see of the addresses while something is done to Bellhop.
