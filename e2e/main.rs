@@ -31,7 +31,7 @@ enum Command {
         #[arg(long, default_value = "target/e2e")]
         out: PathBuf,
         /// How many at once
-        #[arg(long, default_value_t = 6)]
+        #[arg(long, default_value_t = 8)]
         jobs: usize,
         /// Names of scenarios, without .yaml
         names: Vec<String>,

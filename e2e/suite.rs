@@ -13,7 +13,7 @@ use crate::process::mortal;
 pub const UNPLAYABLE: u8 = 77;
 
 /// How far the first plays begin apart. A play is busy while it begins (a cluster is made, manifests are applied) and mostly waits after that. With
-/// six that begin at once on two cores, what a scenario expects within three seconds comes late.
+/// eight that begin at once on two cores, what a scenario expects within three seconds comes late.
 const APART: Duration = Duration::from_secs(2);
 
 /// What to play, and how.
